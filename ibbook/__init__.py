@@ -1,0 +1,1 @@
+"""A small package for the book on the information bottleneck; one module per idea."""
