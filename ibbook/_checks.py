@@ -33,7 +33,9 @@ def distribution(value: Any, name: str, *, axes: int = 1) -> Float64[Tensor, "..
     p = real(value, name)
     axes = axes or p.ndim
     if p.ndim < max(axes, 1):
-        raise ValueError(f"{name} must have at least {max(axes, 1)} axes, got shape {tuple(p.shape)}")
+        raise ValueError(
+            f"{name} must have at least {max(axes, 1)} axes, got shape {tuple(p.shape)}"
+        )
     over = tuple(range(-axes, 0))
     if 0 in p.shape:
         raise ValueError(f"{name} must not be empty, got shape {tuple(p.shape)}")
@@ -42,7 +44,9 @@ def distribution(value: Any, name: str, *, axes: int = 1) -> Float64[Tensor, "..
     mass = p.sum(over)
     worst = mass.flatten()[(mass - 1).abs().argmax()].item()
     if abs(worst - 1) > MASS_TOLERANCE:
-        raise ValueError(f"{name} sums to {worst:g}, not 1; divide it by its sum over the last {axes} axes")
+        raise ValueError(
+            f"{name} sums to {worst:g}, not 1; divide it by its sum over the last {axes} axes"
+        )
     return p / p.sum(over, keepdim=True)
 
 
@@ -62,11 +66,15 @@ def covariance(value: Any, name: str) -> Float64[Tensor, "*batch n n"]:
     """Symmetric positive definite matrices over the last two axes."""
     c = real(value, name)
     if c.ndim < 2 or c.shape[-1] != c.shape[-2] or c.shape[-1] == 0:
-        raise ValueError(f"{name} must be square over its last two axes, got shape {tuple(c.shape)}")
+        raise ValueError(
+            f"{name} must be square over its last two axes, got shape {tuple(c.shape)}"
+        )
     scale = c.abs().amax((-2, -1), keepdim=True)
     asymmetry = (c - c.mT).abs()
     if (asymmetry > 1e-8 * scale).any():
-        raise ValueError(f"{name} must be symmetric, it differs from its transpose by {asymmetry.max():g}")
+        raise ValueError(
+            f"{name} must be symmetric, it differs from its transpose by {asymmetry.max():g}"
+        )
     c = (c + c.mT) / 2
     smallest = torch.linalg.eigvalsh(c)[..., 0].min().item()
     if smallest <= 0:
