@@ -29,7 +29,7 @@ def real(value: Any, name: str) -> Float64[Tensor, "..."]:
 
 
 def distribution(value: Any, name: str, *, axes: int = 1) -> Float64[Tensor, "..."]:
-    """Probabilities over the last `axes` axes (all of them where `axes` is 0), leading axes batched."""
+    """Probabilities over the last `axes` axes (all of them for 0); leading axes are batches."""
     p = real(value, name)
     axes = axes or p.ndim
     if p.ndim < max(axes, 1):

@@ -1,4 +1,4 @@
-"""The house style: one look for every figure, readable on white and on dark paper, with words for the eyes' absence.
+"""The house style: one look for every figure, readable on white paper, on dark paper and aloud.
 
 `show` stores two pictures of a figure, for light and for dark pages, and a sentence computed from
 the data. The sentence is what a screen reader speaks and what a test compares.
@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import io
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import seaborn as sns
 from IPython.display import display
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgba
+from matplotlib.colors import to_hex, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 
 # name: (on white, on dark); Okabe and Ito's colours, each set to at least 3:1 against its paper
@@ -26,9 +24,9 @@ COLOURS = {
     "paper": ("#ffffff", "#12161b"),
     "blue": ("#0072b2", "#56b4e9"),
     "orange": ("#b85c00", "#f0a030"),
-    "green": ("#00805f", "#2fc79b"),
+    "green": ("#00694e", "#2fc79b"),
     "purple": ("#a8477f", "#df8fbd"),
-    "sky": ("#3f83a8", "#8accf2"),
+    "sky": ("#2f7399", "#8accf2"),
     "yellow": ("#8a7400", "#e0cf3c"),
 }
 PALETTE = [COLOURS[name][0] for name in ("blue", "orange", "green", "purple", "yellow", "sky")]
@@ -38,7 +36,7 @@ WIDTH, DPI = 7.2, 150
 
 
 def use_house_style() -> None:
-    """Set seaborn and matplotlib to the book's look; each chapter calls it once, in its first cell."""
+    """Set seaborn and matplotlib to the book's look; a chapter calls it once, in its first cell."""
     sns.set_theme(
         context="notebook",
         style="ticks",
@@ -80,7 +78,7 @@ def label_end(ax: Axes, x: float, y: float, text: str, color: str = INK, **optio
 
 
 def show(fig: Figure, *, alt: str) -> None:
-    """Display a figure with `alt`, a sentence that says what it shows with numbers from the data."""
+    """Display a figure with `alt`: a sentence saying what it shows, with numbers from the data."""
     if len(alt.split()) < 6:
         raise ValueError(f"alt must say in a sentence what the figure shows, got {alt!r}")
     light = _png(fig)
@@ -100,29 +98,20 @@ def _png(fig: Figure) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def _on_dark(colour):
+    """The partner of a house colour, with its alpha; every other colour unchanged."""
+    partner = dict(COLOURS.values())
+    rgba = to_rgba_array(colour)
+    swapped = [to_rgba(partner.get(to_hex(c), to_hex(c)), c[3]) for c in rgba]
+    return swapped if len(swapped) > 1 else (swapped or [colour])[0]
+
+
 def _repaint(fig: Figure) -> None:
-    """Exchange every house colour for its partner on dark paper; other colours stay."""
-    partner = {light: dark for light, dark in COLOURS.values()}
-
-    def swap(colour):
-        if isinstance(colour, str) and colour.lower() in ("none", "auto", "inherit"):
-            return colour
-        rgba = np.atleast_2d(to_rgba(colour) if isinstance(colour, (str, tuple)) else colour)
-        if rgba.dtype.kind not in "fiu" or rgba.shape[-1] not in (3, 4):
-            return colour
-        swapped = [
-            to_rgba(partner.get(to_hex(c[:3]), c[:3]), c[3] if len(c) == 4 else 1) for c in rgba
-        ]
-        return swapped if len(swapped) > 1 else swapped[0]
-
+    """Exchange every house colour of a drawn figure for its partner on dark paper."""
     for artist in fig.findobj():
         if getattr(artist, "get_array", lambda: None)() is not None:
             continue
         for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
             read, write = (getattr(artist, f"{verb}_{name}", None) for verb in ("get", "set"))
-            if read and write and len(np.atleast_1d(np.asarray(read(), dtype=object))):
-                write(swap(read()))
-    for ax in fig.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            colour = partner.get(to_hex(mpl.rcParams["xtick.color"]), INK)
-            axis.set_tick_params(which="both", color=colour, labelcolor=colour)
+            if read and write and len(read()):
+                write(_on_dark(read()))
