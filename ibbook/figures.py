@@ -24,7 +24,7 @@ COLOURS = {
     "paper": ("#ffffff", "#12161b"),
     "blue": ("#0072b2", "#56b4e9"),
     "orange": ("#b85c00", "#f0a030"),
-    "green": ("#00694e", "#2fc79b"),
+    "green": ("#005a43", "#2fc79b"),
     "purple": ("#a8477f", "#df8fbd"),
     "sky": ("#2f7399", "#8accf2"),
     "yellow": ("#8a7400", "#e0cf3c"),
