@@ -1,0 +1,471 @@
+"""One protocol for every data set: pictures that are held, mapped from a file, or rendered.
+
+A `Dataset` hands out integer pictures on any device, `[n, channel, height, width]`, with the
+factors that made them. A float image is `images / scale`: scale is 255 for photographs, 1 for
+black and white pixels, and the pixels averaged for binary pictures that were made smaller.
+
+Contract for a renderer, a module such as `ibbook.datasets.dsprites`:
+
+    render(classes: Int64[Tensor, "n k"], *, size: int) -> UInt8[Tensor, "n c size size"]
+
+It works and answers on `classes.device`, is a function of `classes` alone, and is given at most
+`CHUNK` rows at once. `classes` holds the class index of each factor, in the order of
+`factor_values`. The module builds its set with
+
+    def dataset(*, size: int = 64) -> Dataset:
+        return Dataset.rendered(partial(render, size=size), shape=(c, size, size), name=...,
+                                factor_names=..., factor_values=..., scale=..., source=...)
+
+and `Dataset.rendered` turns an index into classes (mixed radix, the last factor fastest).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64, UInt8
+from torch import Tensor
+
+CHUNK = 4096  # pictures read or rendered at a time: 48 MiB of 64x64 colour
+
+Render = Callable[[Int64[Tensor, "n k"]], UInt8[Tensor, "n c h w"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Pictures that are read when asked for: index it like an array, `images[:8]`.
+
+    `read(rows)` returns the pictures of these rows, on the device of `rows`.
+
+    >>> from ibbook.datasets import load
+    >>> images = load("digits").images
+    >>> images.shape
+    (1797, 1, 8, 8)
+    >>> images[:3].dtype
+    torch.uint8
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[Int64[Tensor, "n"]], Tensor]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Tensor:
+        rows = _rows(key, len(self))
+        flat = rows.reshape(-1)
+        if len(flat) <= CHUNK:
+            pictures = self.read(flat)
+        else:
+            pictures = torch.cat([self.read(part) for part in flat.split(CHUNK)])
+        return pictures.reshape(*rows.shape, *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:].numpy(), dtype=dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Pictures, the factors that made them, and labels; `load` or `from_arrays` makes one.
+
+    name, source:   what it is, and where these pictures came from ("rendered", a file, a stand-in)
+    images:         `Images`, integer, `[n, c, h, w]`
+    scale:          `images / scale` lies in [0, 1]
+    factor_names:   k names
+    factor_values:  for each factor, the value of each of its classes
+    labels:         class of each picture, for sets that have labels
+
+    >>> import torch
+    >>> data = Dataset.from_arrays(torch.zeros(6, 8, 8, dtype=torch.uint8),
+    ...                            factors=[[i // 3, i % 3] for i in range(6)],
+    ...                            factor_names=("shape", "scale"))
+    >>> len(data), data.factor_sizes
+    (6, (2, 3))
+    >>> data.batch([5, 0]).shape
+    torch.Size([2, 1, 8, 8])
+    >>> data.factors[5].tolist()
+    [1, 2]
+    """
+
+    name: str
+    images: Images
+    scale: int = 255
+    source: str = ""
+    factor_names: tuple[str, ...] = ()
+    factor_values: tuple[Float64[Tensor, "_"], ...] = ()
+    labels: Int64[Tensor, "n"] | None = None
+    classes: Int64[Tensor, "n k"] | None = None  # None: a full grid, computed from the index
+    exact: Float64[Tensor, "n k"] | None = None  # values of factors that are not on a grid
+
+    @classmethod
+    def rendered(
+        cls,
+        render: Render,
+        *,
+        name: str,
+        shape: tuple[int, int, int],
+        factor_names: Sequence[str],
+        factor_values: Sequence[Any],
+        scale: int = 255,
+        source: str = "rendered",
+    ) -> Dataset:
+        """A full grid of factors whose pictures are drawn on the device when a batch is asked for.
+
+        >>> def render(classes):
+        ...     return (classes.sum(1, keepdim=True)[..., None, None] * 10).to(torch.uint8)
+        >>> data = Dataset.rendered(render, name="sums", shape=(1, 1, 1),
+        ...                         factor_names=("a", "b"), factor_values=([0, 1], [0, 1, 2]))
+        >>> data.images[:].flatten().tolist()
+        [0, 10, 20, 10, 20, 30]
+        """
+        values = tuple(torch.as_tensor(v, dtype=torch.float64) for v in factor_values)
+        sizes = tuple(len(v) for v in values)
+        images = Images((math.prod(sizes), *shape), lambda rows: render(classes_of(rows, sizes)))
+        return cls(name, images, scale, source, tuple(factor_names), values)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        *,
+        factors: Any = None,
+        factor_names: Sequence[str] | None = None,
+        factor_values: Sequence[Any] | None = None,
+        labels: Any = None,
+        scale: int = 255,
+        name: str = "own",
+        source: str = "arrays",
+        channels_last: bool = False,
+    ) -> Dataset:
+        """Your own pictures: uint8 `[n, h, w]` or `[n, c, h, w]`, in memory or a memory map.
+
+        `factors` are class indices `[n, k]`; leave them out and give `factor_values` where the
+        pictures are a full grid with the last factor fastest. With neither, there are none.
+
+        >>> data = Dataset.from_arrays(np.zeros((4, 8, 8), np.uint8), labels=[0, 1, 0, 1])
+        >>> data.images.shape, data.labels.tolist(), data.factor_names
+        ((4, 1, 8, 8), [0, 1, 0, 1], ())
+        """
+        pictures = _pictures(images, channels_last)
+        n = len(pictures)
+        classes = None if factors is None else _integers(factors, "factors", (n, None))
+        if factor_values is not None:
+            values = tuple(torch.as_tensor(v, dtype=torch.float64) for v in factor_values)
+        elif classes is not None:
+            values = tuple(
+                torch.arange(int(column.max()) + 1, dtype=torch.float64) for column in classes.T
+            )
+        else:
+            values = ()
+        sizes = tuple(len(v) for v in values)
+        names = tuple(factor_names or (f"factor {j}" for j in range(len(sizes))))
+        if len(names) != len(sizes):
+            raise ValueError(f"factor_names has {len(names)} names for {len(sizes)} factors")
+        if classes is None and values and math.prod(sizes) != n:
+            raise ValueError(
+                f"images has {n} pictures, but the grid of factor_values {sizes} has "
+                f"{math.prod(sizes)}; give factors [n, k] where it is not a full grid"
+            )
+        if classes is not None:
+            _check_classes(classes, names, sizes)
+        if labels is not None:
+            labels = _integers(labels, "labels", (n,))
+        return cls(name, pictures, scale, source, names, values, labels, classes)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def factor_sizes(self) -> tuple[int, ...]:
+        """How many classes each factor has.
+
+        >>> from ibbook.datasets import load
+        >>> load("dsprites").factor_sizes
+        (3, 6, 40, 32, 32)
+        """
+        return tuple(len(v) for v in self.factor_values)
+
+    @property
+    def factors(self) -> Int64[Tensor, "n k"]:
+        """The class index of every factor of every picture.
+
+        >>> from ibbook.datasets import load
+        >>> load("dsprites").factors[-1].tolist()
+        [2, 5, 39, 31, 31]
+        """
+        return self.factors_at(torch.arange(len(self)))
+
+    @property
+    def values(self) -> Float64[Tensor, "n k"]:
+        """The value of every factor of every picture, in the factor's own unit.
+
+        >>> from ibbook.datasets import load
+        >>> load("dsprites").values[-1, 1].item()
+        1.0
+        """
+        if self.exact is not None:
+            return self.exact
+        columns = [v[c] for v, c in zip(self.factor_values, self.factors.T, strict=True)]
+        return torch.stack(columns, 1) if columns else torch.zeros(len(self), 0).double()
+
+    def factors_at(self, indices: Any) -> Int64[Tensor, "*m k"]:
+        """The class index of every factor of these pictures, without listing all the others.
+
+        >>> from ibbook.datasets import load
+        >>> load("dsprites").factors_at([0, 1024]).tolist()
+        [[0, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
+        """
+        rows = _rows(indices, len(self))
+        if self.classes is None:
+            return classes_of(rows, self.factor_sizes)
+        return self.classes.to(rows.device)[rows]
+
+    def batch(
+        self, indices: Any, device: torch.device | str | None = None
+    ) -> UInt8[Tensor, "*m c h w"]:
+        """These pictures, gathered or drawn on `device` (default: where `indices` is).
+
+        >>> from ibbook.datasets import load
+        >>> data = load("digits")
+        >>> x = data.batch([0, 1, 2], "cpu") / data.scale
+        >>> x.shape, x.max().item()
+        (torch.Size([3, 1, 8, 8]), 1.0)
+        """
+        rows = _rows(indices, len(self))
+        return self.images[rows if device is None else rows.to(device)]
+
+    def select(self, indices: Any) -> Dataset:
+        """The set of these pictures, in this order; a full grid is one no longer.
+
+        >>> from ibbook.datasets import load
+        >>> load("digits").select([3, 1, 4]).labels.tolist()
+        [3, 1, 4]
+        """
+        rows = _rows(indices, len(self)).reshape(-1).cpu()
+        on = _Copies(rows)
+        read = self.images.read
+        return replace(
+            self,
+            images=Images((len(rows), *self.images.shape[1:]), lambda i: read(on(i.device)[i])),
+            labels=None if self.labels is None else self.labels[rows],
+            classes=self.factors_at(rows),
+            exact=None if self.exact is None else self.exact[rows],
+        )
+
+    def sample(self, n: int, seed: int = 0) -> Dataset:
+        """`n` different pictures drawn at random, the same ones on every machine.
+
+        >>> from ibbook.datasets import load
+        >>> len(load("dsprites").sample(100, seed=1))
+        100
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(f"n must lie in 1..{len(self)}, the pictures of {self.name}, got {n}")
+        return self.select(torch.randperm(len(self), generator=_generator(seed))[:n])
+
+    def split(self, *fractions: float, seed: int = 0) -> tuple[Dataset, ...]:
+        """Disjoint random parts of these fractions; those that sum to 1 use every picture.
+
+        >>> from ibbook.datasets import load
+        >>> train, test = load("digits").split(0.8, 0.2)
+        >>> len(train), len(test)
+        (1438, 359)
+        """
+        if not fractions or min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
+            raise ValueError(f"fractions must be positive and sum to at most 1, got {fractions}")
+        ends = [round(len(self) * sum(fractions[:i])) for i in range(len(fractions) + 1)]
+        if any(a == b for a, b in zip(ends, ends[1:], strict=False)):
+            raise ValueError(f"fractions {fractions} leave a part of {len(self)} pictures empty")
+        order = torch.randperm(len(self), generator=_generator(seed))
+        return tuple(self.select(order[a:b]) for a, b in zip(ends, ends[1:], strict=False))
+
+    def sharing(
+        self, factor: int | str, groups: int, size: int, seed: int = 0
+    ) -> Int64[Tensor, "groups size"]:
+        """Indices of random pictures, where all of a row have one class of `factor` in common.
+
+        The other factors vary freely. FactorVAE's score (Kim and Mnih, 2018) takes the variance
+        of each code within a row; the beta-VAE score (Higgins et al., 2017) takes pairs, size=2.
+        Each row draws its class as the pictures do (uniformly, on a full grid), then `size`
+        pictures of that class with replacement.
+
+        >>> from ibbook.datasets import load
+        >>> data = load("dsprites")
+        >>> rows = data.sharing("shape", groups=2, size=5)
+        >>> data.factors_at(rows)[..., 0].unique(dim=1).shape
+        torch.Size([2, 1])
+        """
+        j = self._factor(factor)
+        if groups < 1 or size < 1:
+            raise ValueError(f"groups and size must be at least 1, got {groups} and {size}")
+        generator = _generator(seed)
+        if self.classes is None:
+            draw = [
+                torch.randint(s, (groups, size), generator=generator) for s in self.factor_sizes
+            ]
+            draw[j] = draw[j][:, :1].expand(-1, size)
+            return indices_of(torch.stack(draw, -1), self.factor_sizes)
+        column = self.classes[:, j]
+        order = column.argsort(stable=True)
+        counts = column.bincount(minlength=self.factor_sizes[j])
+        first = counts.cumsum(0) - counts
+        chosen = column[torch.randint(len(self), (groups, 1), generator=generator)]
+        u = torch.rand(groups, size, generator=generator, dtype=torch.float64)
+        return order[first[chosen] + (u * counts[chosen]).long()]
+
+    def traversal(self, index: int, factor: int | str) -> Int64[Tensor, "classes"]:
+        """Indices of a full grid: the picture `index` with `factor` run through all its classes.
+
+        >>> from ibbook.datasets import load
+        >>> data = load("dsprites")
+        >>> data.factors_at(data.traversal(0, "shape"))[:, 0].tolist()
+        [0, 1, 2]
+        """
+        j = self._factor(factor)
+        if self.classes is not None:
+            raise ValueError(
+                f"{self.name} is not a full grid of its factors, so a traversal has gaps; "
+                "take it from the whole set, before sample() or split()"
+            )
+        steps = self.factors_at([index]).repeat(self.factor_sizes[j], 1)
+        steps[:, j] = torch.arange(self.factor_sizes[j])
+        return indices_of(steps, self.factor_sizes)
+
+    def _factor(self, factor: int | str) -> int:
+        if factor in self.factor_names:
+            return self.factor_names.index(factor)
+        if isinstance(factor, int) and 0 <= factor < len(self.factor_names):
+            return factor
+        known = ", ".join(self.factor_names) or "none"
+        raise ValueError(f"factor must be one of {self.name}'s ({known}), got {factor!r}")
+
+
+def classes_of(indices: Int64[Tensor, "*m"], sizes: Sequence[int]) -> Int64[Tensor, "*m k"]:
+    """The digits of an index in the mixed radix `sizes`, the last one fastest.
+
+    >>> classes_of(torch.tensor([0, 1, 3]), (2, 3)).tolist()
+    [[0, 0], [0, 1], [1, 0]]
+    """
+    digits = []
+    for size in reversed(sizes):
+        digits.append(indices % size)
+        indices = indices // size
+    if not digits:
+        return indices.new_zeros(*indices.shape, 0)
+    return torch.stack(digits[::-1], -1)
+
+
+def indices_of(classes: Int64[Tensor, "*m k"], sizes: Sequence[int]) -> Int64[Tensor, "*m"]:
+    """The index whose digits in the mixed radix `sizes` are `classes`.
+
+    >>> indices_of(torch.tensor([[1, 0]]), (2, 3)).tolist()
+    [3]
+    """
+    index = torch.zeros_like(classes[..., 0])
+    for j, size in enumerate(sizes):
+        index = index * size + classes[..., j]
+    return index
+
+
+class _Copies:
+    """A tensor, and its copy on each device that asked for one."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.on = {tensor.device: tensor}
+        self.original = tensor
+
+    def __call__(self, device: torch.device) -> Tensor:
+        if device not in self.on:
+            self.on[device] = self.original.to(device)
+        return self.on[device]
+
+
+def _pictures(images: Any, channels_last: bool) -> Images:
+    """`Images` of an array: a memory map stays on disk, anything else lives on the device."""
+    if not isinstance(images, Tensor | np.ndarray):
+        images = np.asarray(images)
+    if images.dtype not in (torch.uint8, np.dtype(np.uint8)):
+        raise ValueError(
+            f"images must be uint8, got {images.dtype}; scale and round them, "
+            "and give the value of a white pixel as scale"
+        )
+    shape = tuple(images.shape)
+    if len(shape) not in (3, 4) or 0 in shape or (channels_last and len(shape) != 4):
+        wanted = "[n, h, w, c]" if channels_last else "[n, h, w] or [n, c, h, w]"
+        raise ValueError(f"images must have shape {wanted}, none of them 0, got {shape}")
+    if channels_last:
+        shape = (shape[0], shape[3], *shape[1:3])
+    elif len(shape) == 3:
+        shape = (shape[0], 1, *shape[1:])
+
+    if isinstance(images, np.memmap):
+
+        def read(rows: Int64[Tensor, "n"]) -> UInt8[Tensor, "n c h w"]:
+            order = rows.cpu().numpy()
+            part = torch.from_numpy(images[order]).to(rows.device)
+            return part.movedim(-1, 1) if channels_last else part.reshape(-1, *shape[1:])
+
+        return Images(shape, read)
+    held = torch.as_tensor(images)
+    held = held.movedim(-1, 1).contiguous() if channels_last else held.reshape(shape)
+    on = _Copies(held)
+    return Images(shape, lambda rows: on(rows.device)[rows])
+
+
+def _rows(key: Any, length: int) -> Int64[Tensor, "*m"]:
+    """Any index into a set (number, slice, mask, array) as row numbers from 0."""
+    if isinstance(key, slice):
+        return torch.arange(*key.indices(length)) if (key.step or 1) > 0 else _down(key, length)
+    rows = torch.as_tensor(key)
+    if rows.dtype == torch.bool:
+        if rows.shape != (length,):
+            raise IndexError(f"a mask must have shape ({length},), got {tuple(rows.shape)}")
+        return rows.nonzero()[:, 0]
+    if rows.is_floating_point() and rows.numel():
+        raise IndexError(f"indices must be integers, got {rows.dtype}")
+    rows = rows.long()
+    if rows.device.type == "cpu" and rows.numel():  # on a GPU the look would wait for the device
+        low, high = int(rows.min()), int(rows.max())
+        if low < -length or high >= length:
+            raise IndexError(f"index {high if high >= length else low} of {length} pictures")
+    return torch.where(rows < 0, rows + length, rows)
+
+
+def _down(key: slice, length: int) -> Int64[Tensor, "m"]:
+    return torch.tensor(range(*key.indices(length)), dtype=torch.int64)
+
+
+def _integers(value: Any, name: str, shape: tuple[int | None, ...]) -> Int64[Tensor, "..."]:
+    array = torch.as_tensor(np.asarray(value))
+    if array.is_floating_point() or array.is_complex():
+        raise ValueError(f"{name} must be integers, the class of each picture, got {array.dtype}")
+    fits = array.ndim == len(shape) and all(
+        want in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("k" if s is None else str(s) for s in shape)
+        raise ValueError(f"{name} must have shape [{wanted}], got {tuple(array.shape)}")
+    return array.long()
+
+
+def _check_classes(
+    classes: Int64[Tensor, "n k"], names: Sequence[str], sizes: Sequence[int]
+) -> None:
+    if classes.shape[1] != len(sizes):
+        raise ValueError(f"factors has {classes.shape[1]} columns for {len(sizes)} factors")
+    for name, column, size in zip(names, classes.T, sizes, strict=True):
+        low, high = int(column.min()), int(column.max())
+        if low < 0 or high >= size:
+            bad = low if low < 0 else high
+            raise ValueError(f"factors of {name} must lie in 0..{size - 1}, got {bad}")
+
+
+def _generator(seed: int) -> torch.Generator:
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    return torch.Generator().manual_seed(seed)
