@@ -16,11 +16,16 @@ It works and answers on `classes.device`, is a function of `classes` alone, and 
         return Dataset.rendered(partial(render, size=size), shape=(c, size, size), name=...,
                                 factor_names=..., factor_values=..., scale=..., source=...)
 
-and `Dataset.rendered` turns an index into classes (mixed radix, the last factor fastest).
+and `Dataset.rendered` turns an index into classes (mixed radix, the last factor fastest). Where an
+official file exists, `check(path: Path) -> None` compares it with what is drawn and raises a
+ValueError that names the first difference. `shapes3d.dataset(path: Path | None = None, *, size)`
+reads the official file at `path`, and draws the stand-in without one. Colour pictures are made
+smaller by `block_mean`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -279,10 +284,10 @@ class Dataset:
         if not fractions or min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
             raise ValueError(f"fractions must be positive and sum to at most 1, got {fractions}")
         ends = [round(len(self) * sum(fractions[:i])) for i in range(len(fractions) + 1)]
-        if any(a == b for a, b in zip(ends, ends[1:], strict=False)):
+        if any(a == b for a, b in itertools.pairwise(ends)):
             raise ValueError(f"fractions {fractions} leave a part of {len(self)} pictures empty")
         order = torch.randperm(len(self), generator=_generator(seed))
-        return tuple(self.select(order[a:b]) for a, b in zip(ends, ends[1:], strict=False))
+        return tuple(self.select(order[a:b]) for a, b in itertools.pairwise(ends))
 
     def sharing(
         self, factor: int | str, groups: int, size: int, seed: int = 0
@@ -372,6 +377,20 @@ def indices_of(classes: Int64[Tensor, "*m k"], sizes: Sequence[int]) -> Int64[Te
     return index
 
 
+def block_mean(images: UInt8[Tensor, "n c h w"], size: int) -> UInt8[Tensor, "n c size size"]:
+    """Pictures made smaller by rounding the mean of each block of pixels, halves up.
+
+    >>> block_mean(torch.tensor([[[[0, 1], [1, 0]]]], dtype=torch.uint8), 1).item()
+    1
+    """
+    n, c, h, w = images.shape
+    if not (1 <= size <= h == w and h % size == 0):
+        raise ValueError(f"size must divide the {h}x{w} pixels of the pictures, got {size}")
+    block = h // size
+    total = images.reshape(n, c, size, block, size, block).sum((3, 5))
+    return ((total + block**2 // 2) // block**2).to(torch.uint8)
+
+
 class _Copies:
     """A tensor, and its copy on each device that asked for one."""
 
@@ -420,7 +439,7 @@ def _pictures(images: Any, channels_last: bool) -> Images:
 def _rows(key: Any, length: int) -> Int64[Tensor, "*m"]:
     """Any index into a set (number, slice, mask, array) as row numbers from 0."""
     if isinstance(key, slice):
-        return torch.arange(*key.indices(length)) if (key.step or 1) > 0 else _down(key, length)
+        return torch.from_numpy(np.arange(*key.indices(length), dtype=np.int64))
     rows = torch.as_tensor(key)
     if rows.dtype == torch.bool:
         if rows.shape != (length,):
@@ -434,10 +453,6 @@ def _rows(key: Any, length: int) -> Int64[Tensor, "*m"]:
         if low < -length or high >= length:
             raise IndexError(f"index {high if high >= length else low} of {length} pictures")
     return torch.where(rows < 0, rows + length, rows)
-
-
-def _down(key: slice, length: int) -> Int64[Tensor, "m"]:
-    return torch.tensor(range(*key.indices(length)), dtype=torch.int64)
 
 
 def _integers(value: Any, name: str, shape: tuple[int | None, ...]) -> Int64[Tensor, "..."]:
