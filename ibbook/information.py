@@ -1,0 +1,272 @@
+"""Measures of information: exact for a known distribution, corrected for a sample.
+
+A distribution is an array whose last axis sums to 1; of a joint distribution the last axes do, one
+for each variable. Leading axes are batches. Lists and numpy arrays are accepted wherever a tensor
+is, the arithmetic is float64 on the device of the first argument, and results are float64 tensors.
+Information is in nats unless `base` says otherwise: `base=2` gives bits.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ibbook._checks import covariance, distribution, real
+
+Correction = Literal["miller-madow", "grassberger"] | None
+
+
+def entropy(
+    p: Float64[Tensor, "*batch x"] | ArrayLike, *, base: float = math.e
+) -> Float64[Tensor, "*batch"]:
+    """H(X) = -sum_x p(x) ln p(x), with 0 ln 0 = 0 (Shannon 1948, section 6).
+
+    For the entropy of several variables together, flatten their axes into one.
+
+    >>> entropy([0.5, 0.25, 0.25], base=2).item()
+    1.5
+    """
+    return _entropy(distribution(p, "p")) / _log(base)
+
+
+def cross_entropy(
+    p: Float64[Tensor, "*batch x"] | ArrayLike,
+    q: Float64[Tensor, "*batch x"] | ArrayLike,
+    *,
+    base: float = math.e,
+) -> Float64[Tensor, "*batch"]:
+    """H(p, q) = -sum_x p(x) ln q(x): the cost of coding p with a code made for q.
+
+    Infinite where q(x) = 0 and p(x) > 0.
+
+    >>> cross_entropy([0.5, 0.5, 0.0], [0.5, 0.25, 0.25], base=2).item()
+    1.5
+    """
+    p, q = _pair(p, q)
+    return (0 - torch.xlogy(p, q).sum(-1)) / _log(base)
+
+
+def kl_divergence(
+    p: Float64[Tensor, "*batch x"] | ArrayLike,
+    q: Float64[Tensor, "*batch x"] | ArrayLike,
+    *,
+    base: float = math.e,
+) -> Float64[Tensor, "*batch"]:
+    """KL(p || q) = sum_x p(x) ln[p(x) / q(x)] >= 0 (Kullback and Leibler 1951).
+
+    Infinite where q(x) = 0 and p(x) > 0; outcomes with p(x) = 0 add nothing.
+
+    >>> kl_divergence([0.5, 0.5, 0.0], [0.5, 0.25, 0.25], base=2).item()
+    0.5
+    >>> kl_divergence([0.5, 0.5], [1.0, 0.0]).item()
+    inf
+    """
+    p, q = _pair(p, q)
+    return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(-1).clamp(min=0) / _log(base)
+
+
+def conditional_entropy(
+    pxy: Float64[Tensor, "*batch x y"] | ArrayLike, *, base: float = math.e
+) -> Float64[Tensor, "*batch"]:
+    """H(Y|X) = -sum_xy p(x, y) ln p(y|x); transpose the last two axes for H(X|Y).
+
+    >>> conditional_entropy([[0.5, 0.0], [0.25, 0.25]], base=2).item()
+    0.5
+    """
+    pxy = distribution(pxy, "pxy", axes=2)
+    px = pxy.sum(-1, keepdim=True)
+    return (torch.xlogy(pxy, px) - torch.xlogy(pxy, pxy)).sum((-2, -1)).clamp(min=0) / _log(base)
+
+
+def mutual_information(
+    pxy: Float64[Tensor, "*batch x y"] | ArrayLike, *, base: float = math.e
+) -> Float64[Tensor, "*batch"]:
+    """I(X;Y) = KL(p(x, y) || p(x) p(y)) >= 0, which is 0 only for independent X and Y.
+
+    >>> mutual_information([[0.5, 0.0], [0.0, 0.5]], base=2).item()
+    1.0
+    """
+    return _total_correlation(distribution(pxy, "pxy", axes=2), 2) / _log(base)
+
+
+def total_correlation(
+    p: Float64[Tensor, "..."] | ArrayLike, *, variables: int | None = None, base: float = math.e
+) -> Float64[Tensor, "*batch"]:
+    """TC(X_1, ..., X_n) = KL(p(x_1, ..., x_n) || prod_i p(x_i)) (Watanabe 1960).
+
+    The last `variables` axes of `p` are the variables, by default all of them.
+
+    >>> copies = torch.zeros(2, 2, 2)
+    >>> copies[0, 0, 0] = copies[1, 1, 1] = 0.5
+    >>> total_correlation(copies, base=2).item()
+    2.0
+    """
+    variables = _count(variables, "variables", 1) if variables is not None else real(p, "p").ndim
+    return _total_correlation(distribution(p, "p", axes=variables), variables) / _log(base)
+
+
+def gaussian_entropy(
+    cov: Float64[Tensor, "*batch n n"] | ArrayLike,
+) -> Float64[Tensor, "*batch"]:
+    """h(X) = ln det(2 pi e cov) / 2 of a Gaussian vector, in nats; it may be negative.
+
+    Source: Cover and Thomas (2006), theorem 8.4.1.
+
+    >>> round(gaussian_entropy([[1.0]]).item(), 4)
+    1.4189
+    """
+    cov = covariance(cov, "cov")
+    return (cov.shape[-1] * math.log(2 * math.pi * math.e) + torch.logdet(cov)) / 2
+
+
+def gaussian_mutual_information(
+    cov: Float64[Tensor, "*batch n n"] | ArrayLike, dim_x: int
+) -> Float64[Tensor, "*batch"]:
+    """I(X;Y) in nats of a Gaussian vector whose first `dim_x` coordinates are X and the rest Y.
+
+    It is -sum_i ln(1 - rho_i^2) / 2 over the canonical correlations rho_i of X and Y, the
+    singular values of cov_x^(-1/2) cov_xy cov_y^(-1/2).
+
+    >>> round(gaussian_mutual_information([[1.0, 0.6], [0.6, 1.0]], dim_x=1).item(), 4)
+    0.2231
+    """
+    cov = covariance(cov, "cov")
+    if cov.shape[-1] < 2:
+        raise ValueError("cov must have a coordinate for X and one for Y, got a single one")
+    k = _count(dim_x, "dim_x", 1, cov.shape[-1] - 1)
+    left, right = torch.linalg.cholesky(cov[..., :k, :k]), torch.linalg.cholesky(cov[..., k:, k:])
+    whitened = torch.linalg.solve_triangular(left, cov[..., :k, k:], upper=False)
+    whitened = torch.linalg.solve_triangular(right.mT, whitened, upper=True, left=False)
+    rho = torch.linalg.svdvals(whitened).clamp(max=1)
+    return (0 - torch.log1p(-(rho**2)).sum(-1)) / 2
+
+
+def gaussian_total_correlation(
+    cov: Float64[Tensor, "*batch n n"] | ArrayLike,
+) -> Float64[Tensor, "*batch"]:
+    """TC(X_1, ..., X_n) = -ln det(correlation matrix) / 2 of a Gaussian vector, in nats.
+
+    >>> round(gaussian_total_correlation([[4.0, 1.2], [1.2, 1.0]]).item(), 4)
+    0.2231
+    """
+    cov = covariance(cov, "cov")
+    scale = cov.diagonal(dim1=-2, dim2=-1).rsqrt()
+    return (-torch.logdet(scale[..., None] * cov * scale[..., None, :]) / 2).clamp(min=0)
+
+
+def entropy_from_counts(
+    counts: Float64[Tensor, "*batch x"] | ArrayLike,
+    *,
+    correction: Correction = None,
+    base: float = math.e,
+) -> Float64[Tensor, "*batch"]:
+    """Estimate H(X) from how often each outcome was seen in a sample of N.
+
+    The plug-in estimate (`correction=None`) takes n_x / N for p(x) and is too small on average.
+    "miller-madow" adds (seen outcomes - 1) / 2N, the first term of its bias (Miller 1955).
+    "grassberger" is ln N - sum_x n_x G(n_x) / N, where G(n) is
+    psi(n) + (-1)^n [psi((n+1)/2) - psi(n/2)] / 2 (Grassberger 2003, physics/0307138).
+
+    >>> round(entropy_from_counts([3, 1], correction="miller-madow").item(), 4)
+    0.6873
+    """
+    counts = _counts(counts, "counts", 1)
+    return _entropy_from_counts(counts, correction) / _log(base)
+
+
+def mutual_information_from_counts(
+    counts: Float64[Tensor, "*batch x y"] | ArrayLike,
+    *,
+    correction: Correction = None,
+    base: float = math.e,
+) -> Float64[Tensor, "*batch"]:
+    """Estimate I(X;Y) = H(X) + H(Y) - H(X, Y) from a contingency table of counts.
+
+    Each entropy is estimated as in `entropy_from_counts`. The plug-in estimate is too large on
+    average; a corrected one may be negative.
+
+    >>> round(mutual_information_from_counts([[3, 1], [1, 3]]).item(), 4)
+    0.1308
+    """
+    counts = _counts(counts, "counts", 2)
+    parts = counts.sum(-1), counts.sum(-2), counts.flatten(-2)
+    h_x, h_y, h_xy = (_entropy_from_counts(part, correction) for part in parts)
+    return (h_x + h_y - h_xy) / _log(base)
+
+
+def _entropy(p: Float64[Tensor, "*batch x"]) -> Float64[Tensor, "*batch"]:
+    return torch.special.entr(p).sum(-1).clamp(min=0)
+
+
+def _total_correlation(p: Tensor, variables: int) -> Tensor:
+    axes = tuple(range(-variables, 0))
+    excess = torch.xlogy(p, p)
+    for axis in axes:
+        others = [other for other in axes if other != axis]
+        marginal = p.sum(others, keepdim=True) if others else p
+        excess = excess - torch.xlogy(p, marginal)
+    return excess.sum(axes).clamp(min=0)
+
+
+def _entropy_from_counts(counts: Tensor, correction: Correction) -> Tensor:
+    total = counts.sum(-1)
+    if correction == "grassberger":
+        n = counts.clamp(min=1)  # an outcome that was not seen adds n G(n) = 0 below
+        beta = (torch.digamma((n + 1) / 2) - torch.digamma(n / 2)) / 2
+        g = torch.digamma(n) + torch.where(n % 2 == 0, beta, -beta)
+        return total.log() - (counts * g).sum(-1) / total
+    plug_in = _entropy(counts / total[..., None])
+    if correction is None:
+        return plug_in
+    if correction == "miller-madow":
+        return plug_in + ((counts > 0).sum(-1) - 1) / (2 * total)
+    raise ValueError(
+        f"correction must be None, 'miller-madow' or 'grassberger', got {correction!r}"
+    )
+
+
+def _pair(p: Any, q: Any) -> tuple[Tensor, Tensor]:
+    p = distribution(p, "p")
+    q = distribution(q, "q").to(p.device)
+    try:
+        if p.shape[-1] == q.shape[-1]:
+            return torch.broadcast_tensors(p, q)
+    except RuntimeError:
+        pass
+    raise ValueError(
+        f"q must match p in its last axis and broadcast in the others, got shape "
+        f"{tuple(q.shape)} against {tuple(p.shape)}"
+    )
+
+
+def _log(base: Any) -> float:
+    if isinstance(base, Real) and 1 < base < math.inf:
+        return math.log(base)
+    raise ValueError(f"base must be a finite number above 1, got {base!r}; use base=2 for bits")
+
+
+def _count(value: Any, name: str, low: int, high: float = math.inf) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
+        limits = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+        raise ValueError(f"{name} must be a whole number {limits}, got {value!r}")
+    return int(value)
+
+
+def _counts(value: Any, name: str, axes: int) -> Float64[Tensor, "..."]:
+    n = real(value, name)
+    if n.ndim < axes or n.numel() == 0:
+        raise ValueError(
+            f"{name} must have at least {axes} axes and an entry, got shape {tuple(n.shape)}"
+        )
+    if (n < 0).any() or (n != n.round()).any():
+        bad = n[(n < 0) | (n != n.round())].flatten()[0].item()
+        raise ValueError(f"{name} must be whole numbers >= 0, got {bad:g}; pass raw counts")
+    if (n.sum(tuple(range(-axes, 0))) == 0).any():
+        raise ValueError(f"{name} must add up to at least 1, got an empty sample of 0")
+    return n
