@@ -58,6 +58,16 @@ class Images:
     shape: tuple[int, ...]
     read: Callable[[Int64[Tensor, "n"]], Tensor]
 
+    @classmethod
+    def held(cls, pictures: Tensor) -> Images:
+        """Pictures in memory, copied once to each device that asks for some.
+
+        >>> Images.held(torch.eye(3, dtype=torch.uint8))[[1]].tolist()
+        [[0, 1, 0]]
+        """
+        on = _Copies(pictures)
+        return cls(tuple(pictures.shape), lambda rows: on(rows.device)[rows])
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -271,7 +281,7 @@ class Dataset:
         """
         if not 1 <= n <= len(self):
             raise ValueError(f"n must lie in 1..{len(self)}, the pictures of {self.name}, got {n}")
-        return self.select(torch.randperm(len(self), generator=_generator(seed))[:n])
+        return self.select(torch.randperm(len(self), generator=seeded(seed))[:n])
 
     def split(self, *fractions: float, seed: int = 0) -> tuple[Dataset, ...]:
         """Disjoint random parts of these fractions; those that sum to 1 use every picture.
@@ -286,7 +296,7 @@ class Dataset:
         ends = [round(len(self) * sum(fractions[:i])) for i in range(len(fractions) + 1)]
         if any(a == b for a, b in itertools.pairwise(ends)):
             raise ValueError(f"fractions {fractions} leave a part of {len(self)} pictures empty")
-        order = torch.randperm(len(self), generator=_generator(seed))
+        order = torch.randperm(len(self), generator=seeded(seed))
         return tuple(self.select(order[a:b]) for a, b in itertools.pairwise(ends))
 
     def sharing(
@@ -308,7 +318,7 @@ class Dataset:
         j = self._factor(factor)
         if groups < 1 or size < 1:
             raise ValueError(f"groups and size must be at least 1, got {groups} and {size}")
-        generator = _generator(seed)
+        generator = seeded(seed)
         if self.classes is None:
             draw = [
                 torch.randint(s, (groups, size), generator=generator) for s in self.factor_sizes
@@ -391,6 +401,17 @@ def block_mean(images: UInt8[Tensor, "n c h w"], size: int) -> UInt8[Tensor, "n 
     return ((total + block**2 // 2) // block**2).to(torch.uint8)
 
 
+def seeded(seed: int) -> torch.Generator:
+    """The random generator of a seed, on the CPU, so that every device draws the same.
+
+    >>> torch.randint(10, (3,), generator=seeded(0)).tolist()
+    [4, 9, 3]
+    """
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    return torch.Generator().manual_seed(seed)
+
+
 class _Copies:
     """A tensor, and its copy on each device that asked for one."""
 
@@ -431,9 +452,7 @@ def _pictures(images: Any, channels_last: bool) -> Images:
 
         return Images(shape, read)
     held = torch.as_tensor(images)
-    held = held.movedim(-1, 1).contiguous() if channels_last else held.reshape(shape)
-    on = _Copies(held)
-    return Images(shape, lambda rows: on(rows.device)[rows])
+    return Images.held(held.movedim(-1, 1).contiguous() if channels_last else held.reshape(shape))
 
 
 def _rows(key: Any, length: int) -> Int64[Tensor, "*m"]:
@@ -478,9 +497,3 @@ def _check_classes(
         if low < 0 or high >= size:
             bad = low if low < 0 else high
             raise ValueError(f"factors of {name} must lie in 0..{size - 1}, got {bad}")
-
-
-def _generator(seed: int) -> torch.Generator:
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    return torch.Generator().manual_seed(seed)
