@@ -156,7 +156,8 @@ class Parameter:
         """A value of the declared type, from a string of the command line or a typed value."""
         value = _typed(given, self.type)
         if value is None:
-            raise BookError(f"{self.name} must be of type {self.type}, got {given!r}")
+            wanted = "true or false" if self.type == "bool" else f"of type {self.type}"
+            raise BookError(f"{self.name} must be {wanted}, got {given!r}")
         if self.low is not None and not self.low <= value <= self.high:
             raise BookError(f"{self.name} must be in {self.domain}, got {value!r}")
         if self.choices and value not in self.choices:
@@ -310,7 +311,8 @@ def _problems(chapter: Chapter) -> Iterator[str]:
         return
     about = made.metadata.get("ibbook", {})
     if not {"minutes", "device"} <= set(about):
-        yield f"chapters/{chapter.text.name}: its top must say ibbook: {{minutes: ..., device: ...}}"
+        top = "ibbook: {minutes: ..., device: ...}"
+        yield f"chapters/{chapter.text.name}: its top must say {top}"
     file, remedy = f"chapters/{chapter.stored.name}: ", "; run `make notebooks`"
     if stored is None:
         yield f"{file}missing{remedy}"

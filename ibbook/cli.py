@@ -1,0 +1,229 @@
+"""The command `ibbook`: each subcommand is a few calls of the package."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+
+from ibbook import chapters, runs
+from ibbook.chapters import BookError, Chapter
+from ibbook.runs import ChapterError
+
+PORT = 8000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the result is the exit code.
+
+    0: done. 1: a chapter failed or a check found something. 2: a request that cannot be met.
+
+    >>> main(["run", "no-such-chapter"])
+    2
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except BookError as error:
+        return _say(f"ibbook: {error}", code=2)
+    except ChapterError as error:
+        return _say(*filter(None, [error.traceback]), f"ibbook: {error}", code=1)
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has left; nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _say("ibbook: interrupted; nothing half-written was left", code=130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ibbook", description=__doc__.partition(":")[0] + ".")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, do, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.set_defaults(run=do)
+        return command
+
+    add("list", _list, "chapters, their parameters with types, defaults and ranges, their minutes")
+    one = add("run", _run, "run one chapter with other parameters, or show where that run lies")
+    one.add_argument("chapter", metavar="CHAPTER", help="its name, number, or part of the name")
+    one.add_argument(
+        "-p",
+        dest="given",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter of the chapter; may be repeated",
+    )
+    one.add_argument("--profile", metavar="NAME", help="a set of parameters, such as full")
+    table = add("collect", _collect, "every recorded number of the runs, as one table")
+    table.add_argument("runs", nargs="*", metavar="RUNS", help="run folders, or chapters")
+    table.add_argument("-o", dest="output", type=Path, metavar="FILE", help=".csv or .parquet")
+    book = add("book", _book, "run the chapters that changed and build the site")
+    stored = add("notebooks", _notebooks, "write each chapter's run into chapters/, with outputs")
+    for command in (one, book, stored):
+        command.add_argument(
+            "--cell-timeout",
+            type=_seconds,
+            default=runs.CELL_TIMEOUT,
+            metavar="SECONDS",
+            help="stop a chapter whose cell runs longer (default: %(default)s)",
+        )
+    serve = add("serve", _serve, "serve the built site on this machine")
+    serve.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
+    add("check", _check, "whether each chapter's text and notebook agree")
+    if find_spec("ibbook.datasets.cli"):
+        from ibbook.datasets.cli import add_commands
+
+        add_commands(commands)
+    return parser
+
+
+def _seconds(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number of seconds, got {text!r}")
+    return int(text)
+
+
+def _say(*lines: str, code: int = 0) -> int:
+    """Print to stderr, which leaves stdout to results."""
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+    return code
+
+
+def _list(_: argparse.Namespace) -> None:
+    for chapter in chapters.chapters():
+        about = chapters.header(chapter).get("ibbook", {})
+        print(
+            f"{chapter.name}: {chapters.title(chapter)} "
+            f"({about.get('minutes', '?')} min, {about.get('device', '?')})"
+        )
+        declared = chapters.parameters(chapter).values()
+        rows = [(p.name, p.type, str(p.default), p.domain, p.help) for p in declared]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            print("   ", "  ".join(cells).rstrip())
+
+
+def _run(options: argparse.Namespace) -> None:
+    chapter = chapters.find(options.chapter)
+    names = [name for name, _ in options.given]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BookError(f"-p sets {', '.join(sorted(twice))} more than once")
+    values = chapters.resolve(chapter, dict(options.given), options.profile)
+    print(runs.executed(_report(chapter, values, options.cell_timeout)))
+
+
+def _report(chapter: Chapter, values: dict[str, chapters.Value], cell_timeout: int) -> Path:
+    """Run a chapter and say on stderr how that went."""
+    folder = runs.folder(chapter, values)
+    if runs.finished(folder):
+        _say(f"{chapter.name}: unchanged, kept the run of {runs.provenance(folder)['finished']}")
+        return folder
+    _say(f"{chapter.name}: running")
+    runs.run(chapter, values, cell_timeout=cell_timeout, progress=sys.stderr.isatty())
+    _say(f"{chapter.name}: done in {runs.provenance(folder)['seconds']:.0f} s")
+    return folder
+
+
+def _run_all(cell_timeout: int) -> tuple[dict[str, Path], dict[str, str]]:
+    """The run of each chapter with its defaults; and why those that failed did."""
+    done, failures = {}, {}
+    for chapter in chapters.chapters():
+        try:
+            done[chapter.name] = _report(chapter, chapters.resolve(chapter), cell_timeout)
+        except (ChapterError, BookError) as error:
+            _say(f"ibbook: {error}")
+            failures[chapter.name] = str(error)
+    return done, failures
+
+
+def _collect(options: argparse.Namespace) -> None:
+    writers = {".csv": "to_csv", ".parquet": "to_parquet"}
+    if options.output and options.output.suffix not in writers:
+        raise BookError(f"-o must end in .csv or .parquet, got {options.output}")
+    table = runs.collect([_place(name) for name in options.runs] or None)
+    if options.output:
+        getattr(table, writers[options.output.suffix])(options.output, index=False)
+        _say(f"{len(table)} numbers in {options.output}")
+    else:
+        table.to_csv(sys.stdout, index=False)
+
+
+def _place(name: str) -> Path:
+    """A folder of runs, given as such or as a chapter."""
+    if not Path(name).is_dir() and os.sep in name:
+        raise BookError(f"no folder {name}")
+    return Path(name) if Path(name).is_dir() else runs.below(chapters.find(name))
+
+
+def _book(options: argparse.Namespace) -> int:
+    from ibbook import site
+
+    done, failures = _run_all(options.cell_timeout)
+    page = site.build(
+        {name: runs.executed(folder) for name, folder in done.items()},
+        {name: runs.provenance(folder) for name, folder in done.items()},
+        failures=failures,
+    )
+    _say(f"The book is in {page}. To read it: make serve")
+    return _summary(failures)
+
+
+def _notebooks(options: argparse.Namespace) -> int:
+    done, failures = _run_all(options.cell_timeout)
+    for name, folder in done.items():
+        chapter = chapters.find(name)
+        try:
+            written = chapters.store(chapter, chapters.read(runs.executed(folder)))
+        except BookError as error:
+            _say(f"ibbook: {error}")
+            failures[name] = str(error)
+        else:
+            if written:
+                _say(f"{name}: wrote chapters/{chapter.stored.name}")
+    return _summary(failures)
+
+
+def _summary(failures: dict[str, str]) -> int:
+    if not failures:
+        return 0
+    return _say(f"{len(failures)} failed:", *(f"- {why}" for why in failures.values()), code=1)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    site = chapters.root() / "_build" / "html"
+    if not (site / "index.html").is_file():
+        raise BookError(f"no site in {site}; build it with `make book`")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(site))
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", options.port), handler)
+    except (OSError, OverflowError) as error:
+        in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        reason = "is in use" if in_use else f"cannot be opened ({error})"
+        raise BookError(f"port {options.port} {reason}; choose another with --port") from None
+    with server:
+        _say(f"The book is at http://127.0.0.1:{server.server_port}/ (Ctrl-C stops)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            _say("")
+
+
+def _check(_: argparse.Namespace) -> int:
+    found = chapters.problems()
+    if not found:
+        return _say(f"{len(chapters.chapters())} pairs agree")
+    print(*found, sep="\n")
+    return 1
