@@ -1,0 +1,85 @@
+"""Write the pages from what `myst build --site` left, with no server and an honest exit status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from .context import Context
+from .links import broken_links
+from .page import full_page
+from .prepare import THEME, prepare
+from .tree import published
+
+
+class Folder:
+    """Files of a built site, copied to `build/` of the published one."""
+
+    def __init__(self, source: Path, target: Path, base: str) -> None:
+        self.source, self.target, self.base = source, target / "build", base
+
+    def url(self, path: str) -> str:
+        return path if "://" in path else f"{self.base}/build{path}"
+
+    def read(self, path: str) -> bytes:
+        return (self.source / path.lstrip("/")).read_bytes()
+
+    def save(self, content: bytes, suffix: str) -> str:
+        name = hashlib.sha256(content).hexdigest()[:32] + suffix
+        (self.target / name).write_bytes(content)
+        return self.url(f"/{name}")
+
+
+def export(
+    site: Path,
+    out: Path,
+    *,
+    base: str = "",
+    runs: dict[str, dict[str, Any]] | None = None,
+    absent: frozenset[str] = frozenset(),
+) -> list[str]:
+    """Write the site that mystmd built in `site` to the new folder `out`; return what is wrong.
+
+    `runs` holds the provenance of each chapter by its file name, `absent` the labels of chapters
+    that could not be run, which others may mention.
+    """
+    config = json.loads((site / "config.json").read_text())
+    prepare()
+    shutil.copytree(THEME / "public", out)
+    shutil.copytree(site / "public", out / "build")
+    shutil.copy(site / "myst.search.json", out)
+    shutil.copy(site / "myst.xref.json", out)
+    (out / ".nojekyll").touch()
+    index, problems = config["projects"][0]["index"], []
+    for file in sorted((site / "content").glob("*.json")):
+        page = json.loads(file.read_text())
+        slug = page["slug"]
+        context = Context(Folder(site / "public", out, base), base, index, absent)
+        run = (runs or {}).get(Path(page["location"]).stem)
+        html = full_page(config, page, context, run=run)
+        target = out / "index.html" if slug == index else out / slug / "index.html"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(html)
+        tree = page | {"mdast": published(page["mdast"])}
+        (out / f"{slug}.json").write_text(json.dumps(tree))
+        problems += [
+            f"{page['location']}: {problem}" for problem in dict.fromkeys(context.problems)
+        ]
+    return problems + broken_links(out, base)
+
+
+def main() -> None:
+    """`python -m ibtheme.export SITE OUT [RUNS.json]`, for use without the book's own command."""
+    site, out = (Path(argument).resolve() for argument in sys.argv[1:3])
+    runs = json.loads(Path(sys.argv[3]).read_text()) if len(sys.argv) > 3 else {}
+    problems = export(site, out, base=os.environ.get("BASE_URL", "").rstrip("/"), runs=runs)
+    sys.exit("\n".join(problems) or 0)
+
+
+if __name__ == "__main__":
+    main()

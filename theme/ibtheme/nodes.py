@@ -1,0 +1,294 @@
+"""Render text: paragraphs, lists, tables, mathematics, references, notes.
+
+A renderer is a function of a node and the page's context, registered under the node's type. A type
+nobody registered is a problem, which fails the build: mystmd would drop such content silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from markupsafe import Markup
+
+from .context import Context, Heading, Node
+from .html import classes, join, tag
+
+Renderer = Callable[[Node, Context], Markup]
+RENDERERS: dict[str, Renderer] = {}
+
+
+def renders(*kinds: str) -> Callable[[Renderer], Renderer]:
+    """Register a function as the renderer of these node types."""
+
+    def register(function: Renderer) -> Renderer:
+        RENDERERS.update(dict.fromkeys(kinds, function))
+        return function
+
+    return register
+
+
+def render(node: Node, context: Context) -> Markup:
+    """The HTML of a node and all below it."""
+    if node.get("visibility") == "remove":
+        return Markup()
+    if node["type"] not in RENDERERS:
+        context.problems.append(f"no renderer for node type {node['type']!r}")
+        return children(node, context)
+    return RENDERERS[node["type"]](node, context)
+
+
+def children(node: Node, context: Context) -> Markup:
+    """The HTML of what is below a node."""
+    return join(render(child, context) for child in node.get("children", []))
+
+
+def unlinked(node: Node) -> Node:
+    """The same node without links, for places that are links or buttons already."""
+    if "children" not in node:
+        return node
+    kind = "inline" if node["type"] in {"link", "crossReference", "cite"} else node["type"]
+    return node | {"type": kind, "children": [unlinked(child) for child in node["children"]]}
+
+
+PLAIN = {
+    "paragraph": "p",
+    "emphasis": "em",
+    "strong": "strong",
+    "delete": "del",
+    "subscript": "sub",
+    "superscript": "sup",
+    "underline": "u",
+    "keyboard": "kbd",
+    "blockquote": "blockquote",
+    "tableRow": "tr",
+    "caption": "figcaption",
+    "definitionList": "dl",
+    "definitionTerm": "dt",
+    "definitionDescription": "dd",
+}
+GROUPS = ["root", "inline", "include", "glossary", "div", "span"]
+
+
+def _plain(name: str) -> Renderer:
+    return lambda node, context: tag(name, children(node, context), id=node.get("html_id"))
+
+
+RENDERERS |= {kind: _plain(name) for kind, name in PLAIN.items()}
+RENDERERS |= dict.fromkeys(GROUPS, children)
+
+
+@renders("comment")
+def nothing(node: Node, context: Context) -> Markup:
+    return Markup()
+
+
+@renders("text")
+def text(node: Node, context: Context) -> Markup:
+    return join([node["value"]])
+
+
+@renders("inlineCode")
+def inline_code(node: Node, context: Context) -> Markup:
+    return tag("code", node["value"])
+
+
+@renders("smallcaps")
+def small_caps(node: Node, context: Context) -> Markup:
+    return tag("span", children(node, context), class_="small-caps")
+
+
+@renders("abbreviation")
+def abbreviation(node: Node, context: Context) -> Markup:
+    return tag("abbr", children(node, context), title=node.get("title"))
+
+
+@renders("break")
+def line_break(node: Node, context: Context) -> Markup:
+    return tag("br")
+
+
+@renders("thematicBreak")
+def rule(node: Node, context: Context) -> Markup:
+    return tag("hr")
+
+
+@renders("heading")
+def heading(node: Node, context: Context) -> Markup:
+    level = min(max(node["depth"], 2), 6)
+    ident = node.get("html_id") or node.get("identifier")
+    name = join([number(node), children(unlinked(node), context)])
+    context.outline.append(Heading(level, ident, name))
+    anchor = tag("a", "#", class_="anchor", href=f"#{ident}", aria_label="Link to this section")
+    return tag(f"h{level}", number(node), children(node, context), anchor, id=ident)
+
+
+def number(node: Node) -> Markup:
+    """The number of a section, as a part of its heading."""
+    return (
+        tag("span", node["enumerator"], " ", class_="number") if "enumerator" in node else Markup()
+    )
+
+
+@renders("link")
+def link(node: Node, context: Context) -> Markup:
+    return tag(
+        "a",
+        children(node, context) or node["url"],
+        href=context.href(node["url"]),
+        class_=node.get("class"),
+    )
+
+
+@renders("crossReference")
+def cross_reference(node: Node, context: Context) -> Markup:
+    label = node.get("html_id") or node.get("identifier") or ""
+    if not node.get("resolved"):
+        if label not in context.absent:
+            context.problems.append(f"nothing is labelled {label!r}")
+        return tag("span", children(node, context) or label, class_="absent")
+    page = context.href(node["url"]) if node.get("remote") else ""
+    return tag("a", children(node, context), class_="xref", href=f"{page}#{label}")
+
+
+@renders("citeGroup")
+def citations(node: Node, context: Context) -> Markup:
+    if node.get("kind") == "narrative":
+        return Markup(" and ").join(render(child, context) for child in node["children"])
+    return join(["(", Markup("; ").join(render(child, context) for child in node["children"]), ")"])
+
+
+@renders("cite")
+def citation(node: Node, context: Context) -> Markup:
+    return tag("a", children(node, context), class_="xref", href=f"#cite-{node['identifier']}")
+
+
+@renders("footnoteReference")
+def footnote_reference(node: Node, context: Context) -> Markup:
+    key = node["enumerator"]
+    mark = tag(
+        "a", key, class_="xref", id=f"fnref-{key}", href=f"#fn-{key}", aria_label=f"Footnote {key}"
+    )
+    return tag("sup", mark)
+
+
+@renders("footnoteDefinition")
+def footnote(node: Node, context: Context) -> Markup:
+    context.footnotes[node["enumerator"]] = children(node, context)
+    return Markup()
+
+
+@renders("inlineMath")
+def inline_math(node: Node, context: Context) -> Markup:
+    return Markup(katex(node, context))
+
+
+@renders("math")
+def display_math(node: Node, context: Context) -> Markup:
+    ident, mark = node.get("html_id"), Markup()
+    if "enumerator" in node:
+        shown = f"({node['enumerator']})"
+        mark = tag("a", shown, href=f"#{ident}") if ident else tag("span", shown)
+    body = tag("div", Markup(katex(node, context)), class_="scroll", data_label="Equation")
+    return tag("div", body, mark, class_="equation", id=ident)
+
+
+def katex(node: Node, context: Context) -> str:
+    """What mystmd's KaTeX made of a formula; a formula it could not read is a problem."""
+    if "html" not in node or node.get("error"):
+        context.problems.append(f"KaTeX cannot read {node['value']!r}: {node.get('message', '')}")
+    return node.get("html", "")
+
+
+@renders("list")
+def items(node: Node, context: Context) -> Markup:
+    start = node.get("start")
+    return tag(
+        "ol" if node.get("ordered") else "ul",
+        children(node, context),
+        start=start if start != 1 else None,
+    )
+
+
+@renders("listItem")
+def item(node: Node, context: Context) -> Markup:
+    box = None
+    if node.get("checked") is not None:
+        box = tag(
+            "input", type="checkbox", disabled=True, checked=node["checked"], aria_label="Done"
+        )
+    return tag("li", box, children(node, context))
+
+
+@renders("table")
+def table(node: Node, context: Context) -> Markup:
+    rows = node["children"]
+    head = [row for row in rows if all(cell.get("header") for cell in row["children"])]
+    body = [row for row in rows if row not in head]
+    parts = [
+        tag(name, join(render(row, context) for row in part))
+        for name, part in (("thead", head), ("tbody", body))
+        if part
+    ]
+    return tag("div", tag("table", *parts), class_="scroll", data_label="Table")
+
+
+@renders("tableCell")
+def cell(node: Node, context: Context) -> Markup:
+    align = node.get("align")
+    return tag(
+        "th" if node.get("header") else "td",
+        children(node, context),
+        class_=f"to-{align}" if align else None,
+        colspan=node.get("colspan"),
+        rowspan=node.get("rowspan"),
+    )
+
+
+@renders("image")
+def image(node: Node, context: Context) -> Markup:
+    if not node.get("alt"):
+        context.problems.append(f"the picture {node['url']} has no alt text")
+    return tag(
+        "img",
+        src=context.href(node.get("urlOptimized") or node["url"]),
+        alt=node.get("alt", ""),
+        width=node.get("width"),
+        class_="on-paper",
+        loading="lazy",
+    )
+
+
+@renders("container")
+def container(node: Node, context: Context) -> Markup:
+    """A figure: code stands above it, so that picture and caption stay together."""
+    inner = node["children"]
+    is_cell = any(part["type"] == "outputs" for part in inner)
+    code = [part for part in inner if is_cell and part["type"] == "code"]
+    rest = [part for part in inner if part not in code]
+    if node.get("kind") == "quote":
+        return tag("div", join(render(part, context) for part in rest), class_="epigraph")
+    figure = tag(
+        "figure",
+        join(render(part, context) for part in rest),
+        id=node.get("html_id"),
+        class_=classes(f"of-{node.get('kind', 'figure')}", node.get("class")),
+    )
+    return join([*(render(part, context) for part in code), figure])
+
+
+@renders("captionNumber")
+def caption_number(node: Node, context: Context) -> Markup:
+    return join([tag("b", children(node, context), class_="caption-number"), " "])
+
+
+@renders("embed")
+def embed(node: Node, context: Context) -> Markup:
+    if not node.get("children"):
+        context.problems.append(f"nothing to embed at {node.get('source', {}).get('label', '?')!r}")
+    return children(node, context)
+
+
+@renders("_lift")
+def lift(node: Node, context: Context) -> Markup:
+    context.problems.append("a figure of a figure: embed the cell's own label, not the figure's")
+    return Markup()

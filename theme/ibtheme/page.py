@@ -1,0 +1,125 @@
+"""Put a rendered page into its frame: contents, outline, provenance, previous and next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from . import boxes, nodes, outputs  # noqa: F401  (importing them registers their renderers)
+from .context import Context, Node
+
+VERSION = 3  # of mystmd's page data
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+
+
+def full_page(
+    config: Node, page: Node, context: Context, *, run: dict[str, Any] | None = None, live: str = ""
+) -> str:
+    """The HTML of one page.
+
+    `run` is the provenance of its notebook, `live` the address of mystmd's reload socket. What is
+    wrong with the page is in `context.problems` afterwards.
+    """
+    if config["version"] != VERSION:
+        raise ValueError(
+            f"mystmd's data have version {config['version']}, the theme knows {VERSION}"
+        )
+    project, front = config["projects"][0], page["frontmatter"]
+    stem = Path(page["location"]).stem
+    return TEMPLATES.get_template("page.html").render(
+        base=context.base,
+        slug=page["slug"],
+        live=live,
+        site=config.get("title") or project["title"],
+        brand=(config.get("options") or {}).get("logo_text") or project["title"],
+        title=front.get("title") or project["title"],
+        number=front.get("enumerator"),
+        description=front.get("description", ""),
+        is_home=page["slug"] == project["index"],
+        body=nodes.render(page["mdast"], context),
+        footnotes=context.footnotes,
+        references=references(page),
+        outline=[heading for heading in context.outline if heading.level <= 3],
+        contents=contents(project, page["slug"], context),
+        around=neighbours(project, page["slug"], context),
+        notebook=notebook(front, context),
+        command=f"ibbook run {stem}" if page["kind"] == "Notebook" else None,
+        launch=launchers(project.get("github"), page),
+        run=run,
+        license=(project.get("license") or {}).get("content"),
+        authors=[author["name"] for author in project.get("authors", [])],
+    )
+
+
+def entries(project: Node) -> list[Node]:
+    """The pages and parts of the book in reading order, the front page first."""
+    home = {"slug": project["index"], "title": project["title"], "level": 1}
+    return [home, *project["pages"]]
+
+
+def contents(project: Node, slug: str, context: Context) -> list[dict[str, Any]]:
+    """The lines of the sidebar."""
+    return [
+        {
+            "title": "Start here" if entry["slug"] == project["index"] else name(entry),
+            "number": entry.get("enumerator"),
+            "level": entry.get("level", 1),
+            "href": context.href(f"/{entry['slug']}") if entry.get("slug") else None,
+            "current": entry.get("slug") == slug,
+        }
+        for entry in ({"slug": None} | entry for entry in entries(project))
+    ]
+
+
+def name(entry: Node) -> str:
+    """The short title of a page where it has one."""
+    return entry.get("short_title") or entry["title"]
+
+
+def neighbours(project: Node, slug: str, context: Context) -> list[dict[str, str]]:
+    """The links to the page before and the page after."""
+    pages = [entry for entry in entries(project) if entry.get("slug")]
+    here = [page["slug"] for page in pages].index(slug)
+    around = []
+    for step, rel, label in ((-1, "prev", "Previous"), (1, "next", "Next")):
+        if 0 <= here + step < len(pages):
+            page = pages[here + step]
+            href = context.href(f"/{page['slug']}")
+            around.append({"rel": rel, "label": label, "title": name(page), "href": href})
+    return around
+
+
+def references(page: Node) -> list[dict[str, Any]]:
+    """The works that a page cites, in the order in which it does."""
+    cite = (page.get("references") or {}).get("cite") or {}
+    return [
+        {"key": key, "html": Markup(cite["data"][key]["html"])} for key in cite.get("order", [])
+    ]
+
+
+def notebook(front: Node, context: Context) -> dict[str, str] | None:
+    """The address and the name of the executed notebook behind a page."""
+    for export in front.get("exports", []):
+        if export["format"] == "ipynb":
+            return {"href": context.assets.url(export["url"]), "filename": export["filename"]}
+    return None
+
+
+def launchers(github: str | None, page: Node) -> list[dict[str, str]]:
+    """Links that open a notebook elsewhere, once the book says where its repository is."""
+    if not github or page["kind"] != "Notebook":
+        return []
+    repository = github.removeprefix("https://github.com/").strip("/")
+    path = page["location"].lstrip("/")
+    binder = f"https://mybinder.org/v2/gh/{repository}/HEAD?labpath={path}"
+    colab = f"https://colab.research.google.com/github/{repository}/blob/main/{path}"
+    return [{"title": "Binder", "href": binder}, {"title": "Colab", "href": colab}]

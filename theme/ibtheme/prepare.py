@@ -1,0 +1,41 @@
+"""Fetch the one thing the theme does not hold itself: KaTeX's style sheet and fonts.
+
+mystmd bundles KaTeX 0.15.6, and a formula only looks right with the style sheet of that version.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+THEME = Path(__file__).resolve().parents[1]
+KATEX = THEME / "public" / "katex"
+
+
+def prepare() -> Path:
+    """Copy KaTeX into the theme, installing it first; do nothing where that was done."""
+    if (KATEX / "katex.min.css").is_file():
+        return KATEX
+    install("--omit=dev")
+    shutil.rmtree(KATEX, ignore_errors=True)
+    KATEX.mkdir(parents=True)
+    source = THEME / "node_modules" / "katex" / "dist"
+    shutil.copytree(
+        source / "fonts", KATEX / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff")
+    )
+    shutil.copy(source / "katex.min.css", KATEX)
+    return KATEX
+
+
+def install(*options: str) -> None:
+    """Run npm in the theme's folder, with the node of this Python environment first."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    command = [shutil.which("npm", path=path) or "npm", "install", "--ignore-scripts", *options]
+    subprocess.run(command, cwd=THEME, env=os.environ | {"PATH": path}, check=True, timeout=300)
+
+
+if __name__ == "__main__":
+    prepare()

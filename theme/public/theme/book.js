@@ -1,0 +1,205 @@
+// What a page cannot do without a script: search, hover cards, light and dark, copying code.
+// Everything else (contents on a phone, tabs, folds) is HTML and CSS.
+
+const root = document.documentElement;
+const base = root.dataset.base;
+const one = (selector, within = document) => within.querySelector(selector);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const element = (name, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+};
+
+// ---- light and dark
+
+one("#mode").onclick = () => {
+  root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+  try { localStorage.setItem("mode", root.dataset.theme); } catch { /* not remembered, then */ }
+};
+
+// ---- copying
+
+for (const code of all(".code pre > code, .run > code")) {
+  const button = element("button", { className: "copy", textContent: "Copy" });
+  button.onclick = async () => {
+    const copy = code.cloneNode(true);
+    all(".line-number", copy).forEach((number) => number.remove());
+    await navigator.clipboard.writeText(copy.textContent);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  };
+  (code.closest(".code") ?? code.parentElement).append(button);
+}
+
+// ---- what is too wide can be scrolled with the keyboard, and only then takes focus
+
+const measure = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const wide = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight;
+    const settings = { tabindex: "0", role: "group", "aria-label": `${target.dataset.label}, scrolls` };
+    for (const [name, value] of Object.entries(settings)) {
+      if (wide) target.setAttribute(name, value);
+      else target.removeAttribute(name);
+    }
+  }
+});
+all(".scroll").forEach((box) => measure.observe(box));
+
+// ---- tabs that say the same thing move together
+
+document.addEventListener("change", ({ target }) => {
+  const { sync } = target.dataset;
+  if (sync) all(`.tabs > [data-sync="${CSS.escape(sync)}"]`).forEach((tab) => { tab.checked = true; });
+});
+
+// ---- the outline follows the reader
+
+const places = all("#outline a").map((link) => ({
+  link,
+  heading: document.getElementById(decodeURIComponent(link.hash.slice(1))),
+}));
+const follow = () => {
+  const passed = places.filter(({ heading }) => heading.getBoundingClientRect().top < 140);
+  for (const { link } of places) link.classList.toggle("here", link === passed.at(-1)?.link);
+};
+addEventListener("scroll", follow, { passive: true });
+follow();
+
+// ---- search, in the index that mystmd writes
+
+const search = one("#search");
+const query = one("#query");
+const hits = one("#hits");
+const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+let records = null;
+
+async function index() {
+  if (records) return records;
+  const answer = await fetch(`${base}/myst.search.json`);
+  records = (await answer.json()).records.map(({ hierarchy, content = "", url }) => {
+    const path = Object.values(hierarchy);
+    return { path, content, url, title: plain(path.at(-1)), text: plain(`${path.join(" ")} ${content}`) };
+  });
+  return records;
+}
+
+function address(url) {
+  const [page, place] = url.split("#");
+  return `${base}${page.replace(/\/?$/, "/")}${place ? `#${place}` : ""}`;
+}
+
+function excerpt(content, word) {
+  const at = plain(content).indexOf(word);
+  const start = Math.max(0, at - 50);
+  if (at < 0) return [content.slice(0, 130)];
+  const end = at + word.length;
+  return [content.slice(start, at), element("mark", { textContent: content.slice(at, end) }),
+    content.slice(end, end + 90)];
+}
+
+async function find() {
+  const words = plain(query.value).split(/\s+/).filter(Boolean);
+  const found = (await index())
+    .filter(({ text }) => words.length && words.every((word) => text.includes(word)))
+    .map((record) => [words.filter((word) => record.title.includes(word)).length, record])
+    .sort(([a], [b]) => b - a);
+  const seen = new Set();
+  const best = found.map(([, record]) => record).filter(({ url, content }) => {
+    const fresh = !seen.has(url) && (content || found.length < 3);
+    if (fresh) seen.add(url);
+    return fresh;
+  });
+  hits.replaceChildren(...best.slice(0, 15).map(({ path, content, url }) => {
+    const lines = element("small", {}, ...excerpt(content, words[0]));
+    return element("li", {}, element("a", { href: address(url) }, path.join(" › "), lines));
+  }));
+  const count = best.length === 1 ? "1 place" : `${best.length} places`;
+  one("#found").textContent = words.length ? (best.length ? count : "Nothing found") : "";
+}
+
+const open = () => { search.showModal(); query.select(); index(); };
+one("#find").onclick = open;
+query.oninput = find;
+hits.onclick = () => search.close();
+search.onclick = (event) => { if (event.target === search) search.close(); };
+search.onkeydown = (event) => {
+  const links = all("a", hits);
+  const here = links.indexOf(document.activeElement);
+  if (event.key === "Enter" && here < 0) {
+    event.preventDefault();
+    links[0]?.click();
+  } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    event.preventDefault();
+    (links[here + (event.key === "ArrowDown" ? 1 : -1)] ?? query).focus();
+  }
+};
+addEventListener("keydown", (event) => {
+  const writing = event.target.closest?.("input, textarea, [contenteditable]");
+  if (event.key === "/" && !writing && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    open();
+  } else if (event.key === "Escape") {
+    hide();
+  }
+});
+
+// ---- hover cards: what a reference points to, without leaving the place
+
+const pages = new Map([[location.pathname, Promise.resolve(document)]]);
+let card = null;
+let owner = null;
+let timer = 0;
+
+function hide() {
+  clearTimeout(timer);
+  card?.remove();
+  owner?.removeAttribute("aria-describedby");
+  card = owner = null;
+}
+
+function pageAt(path) {
+  if (!pages.has(path)) {
+    const parse = (html) => new DOMParser().parseFromString(html, "text/html");
+    pages.set(path, fetch(path).then((answer) => answer.text()).then(parse));
+  }
+  return pages.get(path);
+}
+
+function contentOf(target) {
+  if (!/^H\d$/.test(target.tagName)) return [target];
+  const next = target.nextElementSibling;
+  return next && !/^H\d$/.test(next.tagName) ? [target, next] : [target];
+}
+
+async function show(link) {
+  const url = new URL(link.href);
+  const page = await pageAt(url.pathname);
+  const target = page.getElementById(decodeURIComponent(url.hash.slice(1)));
+  if (!target || !link.matches(":hover, :focus-visible")) return;
+  hide();
+  card = element("div", { id: "peek" }, ...contentOf(target).map((part) => part.cloneNode(true)));
+  card.setAttribute("role", "tooltip");
+  all("[id]", card).forEach((part) => part.removeAttribute("id"));
+  all("[tabindex]", card).forEach((part) => part.removeAttribute("tabindex"));
+  all("a", card).forEach((part) => { part.tabIndex = -1; });
+  all("details", card).forEach((part) => { part.open = true; });
+  card.onmouseenter = () => clearTimeout(timer);
+  card.onmouseleave = hide;
+  one("main").append(card);
+  const place = link.getBoundingClientRect();
+  const left = Math.min(place.left, root.clientWidth - card.offsetWidth - 12);
+  const above = place.bottom + card.offsetHeight + 16 > innerHeight && place.top > card.offsetHeight + 70;
+  const top = above ? place.top - card.offsetHeight - 6 : place.bottom + 6;
+  card.style.left = `${Math.max(12, left) + scrollX}px`;
+  card.style.top = `${top + scrollY}px`;
+  owner = link;
+  link.setAttribute("aria-describedby", "peek");
+}
+
+for (const link of all("a.xref")) {
+  const soon = () => { clearTimeout(timer); timer = setTimeout(show, 180, link); };
+  link.onmouseenter = link.onfocus = soon;
+  link.onmouseleave = () => { clearTimeout(timer); timer = setTimeout(hide, 220); };
+  link.onblur = hide;
+}
