@@ -1,0 +1,72 @@
+# Everything runs in the book's own environment, .venv; stamps in it say what is installed.
+PYTHON ?= python3
+TORCH ?= 2.13.0
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help book serve test lab check notebooks constraints clean
+help:
+	@echo "make book         run every chapter that changed, build the site into _build/html"
+	@echo "make serve        show the built site at http://127.0.0.1:8000"
+	@echo "make test         all tests: package, chapters' outputs, pairs, site in a browser"
+	@echo "make lab          JupyterLab, where a chapter's text and notebook stay in step"
+	@echo "make check        lint, and compare each chapter's text with its notebook"
+	@echo "make notebooks    run changed chapters and store their outputs in chapters/"
+	@echo "make constraints  choose the newest versions of every package and pin them"
+	@echo "make clean        remove the built site and all runs"
+
+book: .venv/book
+	$(BIN)/ibbook book
+
+serve: .venv/book
+	$(BIN)/ibbook serve
+
+notebooks: .venv/book
+	$(BIN)/ibbook notebooks
+
+lab: .venv/lab
+	$(BIN)/jupyter lab
+
+# One run of pytest: the package's examples, the tests, then every cell of every chapter.
+test: .venv/test
+	$(BIN)/python -m pytest --doctest-modules --doctest-glob=README.md \
+	  --nbval --nbval-current-env --nbval-cell-timeout=600 --ignore-glob='tests/*.ipynb' \
+	  README.md ibbook tests $(sort $(wildcard chapters/*.ipynb))
+
+check: .venv/test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/ibbook check
+
+clean:
+	rm -rf _build
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "ibbook needs Python 3.11 or newer, this is " + sys.version.split()[0] + \
+	  "; try make PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "Python cannot make environments here; on Debian: apt install python3-venv"; exit 1; }
+
+# install,EXTRAS: the package, editable, with every dependency at its pinned version
+define install
+	@echo "Installing into .venv (minutes the first time)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.$(1)'
+	@touch $@
+endef
+
+.venv/book: pyproject.toml constraints.txt | .venv/bin/python
+	$(call install)
+.venv/lab: pyproject.toml constraints.txt | .venv/bin/python
+	$(call install,[lab])
+.venv/test: pyproject.toml constraints.txt | .venv/bin/python
+	$(call install,[test])
+
+# Chosen in a fresh environment; torch is named because its wheels decide what else is needed.
+constraints:
+	rm -rf _build/pins
+	$(PYTHON) -m venv _build/pins
+	_build/pins/bin/python -m pip install --quiet torch==$(TORCH) -e '.[lab,test]'
+	_build/pins/bin/python -m pip freeze --exclude-editable \
+	  | sed 's/+[^+]*$$//' | grep -v '^nvidia-\|^triton' | LC_ALL=C sort -f > constraints.txt
+	rm -rf _build/pins
