@@ -19,14 +19,25 @@ the ones that no gradual splitting finds. Information is in nats.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from ibbook import _checks
+from ibbook.rate_distortion import _minimise
+
+TINY, LOG_TINY = 1e-300, -690.0
+BLUR, TRACE = 0.05, 1e-6  # shares of p(y) mixed into starting decoders
+MEMORY = 6  # steps that Anderson's acceleration looks back on
+PATIENCE = 56  # iterations before weights are found by the convex solver
+CLIMB = 12  # mean-shift steps in the search for a missing cluster
+EXTRA = 8  # missing clusters added at a time
+GAP = 1e-10  # ln D above which a cluster is missing
+MERGE = 4e-6  # beta chi^2 between decoders below which clusters are one
+ENVELOPE_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,8 @@ class Bottleneck:
     decoder: Float64[Tensor, "*batch k t y"]  # p(y|t)
     clusters: Int64[Tensor, "*batch k"]  # how many have mass
     residual: Float64[Tensor, "*batch k"]  # max over x of sum_t |p(t|x) - its right-hand side|
-    converged: Any  # residual <= tol
+    gap: Float64[Tensor, "*batch k"]  # no cluster found by searching lowers L by more
+    converged: Bool[Tensor, "*batch k"]  # residual <= tol
 
     @property
     def functional(self) -> Float64[Tensor, "*batch k"]:
@@ -90,7 +102,7 @@ def information_bottleneck(
     clusters: int | None = None,
     method: Literal["annealing", "global"] = "annealing",
     tol: float = 1e-8,
-    max_iterations: int = 20_000,
+    max_iterations: int = 1000,
 ) -> Bottleneck:
     """Minimise I(X;T) - beta I(T;Y) for the joint `pxy[..., x, y]` at every beta at once.
 
@@ -109,22 +121,26 @@ def information_bottleneck(
         raise ValueError(f'method must be "annealing" or "global", got {method!r}')
     joints = pxy.reshape(-1, *pxy.shape[-2:])
     solved = [_solve(p, beta.reshape(-1), clusters, method, tol, max_iterations) for p in joints]
-    most = max(s[1].shape[-1] for s in solved)
-    weights = torch.stack([_pad(s[0], most) for s in solved])
-    parts = {
-        "complexity": torch.stack([s[2] for s in solved]),
-        "relevance": torch.stack([s[3] for s in solved]),
-        "encoder": torch.stack([_pad(s[1], most) for s in solved]),
-        "marginal": weights,
-        "clusters": (weights > 0).sum(-1),
-        "residual": torch.stack([s[4] for s in solved]),
-    }
-    p_y = joints.sum(1)[:, None, None]
-    mass = torch.einsum("bkxt,bxy->bkty", parts["encoder"], joints)
-    parts["decoder"] = torch.where(
-        weights[..., None] > 0, mass / weights[..., None].clamp_min(1e-300), p_y
+    most = max(encoder.shape[-1] for encoder, _, _ in solved)
+    encoder = torch.stack([_pad(encoder, most) for encoder, _, _ in solved])
+    weights = torch.einsum("bx,bkxt->bkt", joints.sum(-1), encoder)
+    mass = torch.einsum("bkxt,bxy->bkty", encoder, joints)
+    used = weights[..., None] > 0
+    decoder = torch.where(
+        used, mass / weights[..., None].clamp_min(TINY), joints.sum(1)[:, None, None]
     )
-    parts["converged"] = parts["residual"] <= tol
+    residual = torch.stack([residual for _, residual, _ in solved])
+    parts = {
+        "complexity": _information(joints.sum(-1)[:, None], encoder).clamp_min(0),
+        "relevance": _information(weights, decoder).clamp_min(0),
+        "encoder": encoder,
+        "marginal": weights,
+        "decoder": decoder,
+        "clusters": (weights > 0).sum(-1),
+        "residual": residual,
+        "gap": torch.stack([gap for _, _, gap in solved]),
+        "converged": residual <= tol,
+    }
     shape = pxy.shape[:-2] + beta.shape
     parts = {name: part.reshape(shape + part.shape[2:]) for name, part in parts.items()}
     return Bottleneck(beta=beta.expand(shape), **parts)
@@ -219,10 +235,6 @@ def gaussian_bottleneck(cov: Any, dim_x: int, beta: Any) -> GaussianBottleneck:
     )
 
 
-def _device(p: Tensor) -> torch.device:
-    return p.device
-
-
 def _positive(value: Any, name: str, *, none: bool = False) -> None:
     if value is None and none:
         return
@@ -293,102 +305,287 @@ def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return y[left] + share * (y[right] - y[left])
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """One source, reduced to its sufficient statistic s, at many betas."""
+
+    p: Float64[Tensor, "s"]
+    rows: Float64[Tensor, "s y"]  # p(y|s)
+    beta: Float64[Tensor, "k"]
+    tol: float
+    max_iterations: int
+
+    def at(self, chosen: Tensor) -> _Problem:
+        return replace(self, beta=self.beta[chosen])
+
+
 def _solve(
     pxy: Tensor, beta: Tensor, clusters: int | None, method: str, tol: float, max_iterations: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Marginal, encoder, I(X;T), I(T;Y) and residual for one joint and a vector of betas."""
-    p_s, rows, label = _sufficient(pxy)
-    limit = min(clusters or len(p_s), len(p_s))
-    best = _anneal(p_s, rows, beta, limit, tol, max_iterations)
-    if method == "global" and limit == len(p_s):
-        start = torch.eye(len(p_s), dtype=pxy.dtype, device=pxy.device).expand(len(beta), -1, -1)
-        other = _merge(p_s, rows, _relax(p_s, rows, beta, start, tol, max_iterations))
-        other = _relax(p_s, rows, beta, other, tol, max_iterations)
-        best = _lower(p_s, rows, beta, best, other)
-    best = _merge(p_s, rows, best)
-    weights = torch.einsum("x,kxt->kt", p_s, best)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Encoders, residuals and gaps of one joint for a vector of betas, heaviest clusters first."""
+    p, rows, label = _sufficient(pxy)
+    problem = _Problem(p, rows, beta, tol, max_iterations)
+    limit = min(clusters or len(p), len(p))
+    encoder = _trivial(problem)
+    second, direction = _second_order(p, rows, encoder[0, :, :1])
+    unstable = beta * second > 1
+    search = unstable if method == "annealing" else beta > 1  # up to 1, L >= 0 by data processing
+    if limit > 1 and search.any():
+        part = problem.at(search)
+        encoder[search] = _lowest(part, limit, direction[0], unstable[search])
+    weights = _weights(problem, encoder)
     order = weights.argsort(dim=-1, descending=True, stable=True)
-    weights = weights.gather(-1, order)
-    best = best.gather(-1, order[:, None].expand_as(best))
-    used = max(1, int((weights > 0).sum(-1).max()))
-    weights, best = weights[:, :used], best[..., :used]
-    complexity, relevance = _plane(p_s, rows, best)
-    residual = (_update(p_s, rows, beta, best) - best).abs().sum(-1).amax(-1)
-    return weights, best[:, label], complexity, relevance, residual
+    order = order[:, : int((weights > 0).sum(-1).max())]
+    encoder = encoder.gather(-1, order[:, None].expand(-1, len(p), -1))
+    log_partition, update, _ = _step(problem, _joint(problem, encoder))
+    residual = (update - encoder).abs().sum(-1).amax(-1)
+    gap = _search(problem, log_partition)[0].amax(-1).clamp_min(0)
+    return encoder[:, label], residual, gap
 
 
-def _update(p_x: Tensor, rows: Tensor, beta: Tensor, encoder: Tensor) -> Tensor:
-    """The right-hand side of the self-consistent equations."""
-    weights = torch.einsum("x,kxt->kt", p_x, encoder)
-    joint = torch.einsum("kxt,xy->kty", encoder * p_x[:, None], rows)
-    log_q = (joint / weights[..., None].clamp_min(1e-300)).clamp_min(1e-300).log()
-    logits = torch.where(weights > 0, weights.clamp_min(1e-300).log(), -math.inf)[:, None]
-    logits = logits + beta[:, None, None] * torch.einsum("xy,kty->kxt", rows, log_q)
-    return torch.softmax(logits, -1)
-
-
-def _relax(
-    p_x: Tensor, rows: Tensor, beta: Tensor, encoder: Tensor, tol: float, most: int
-) -> Tensor:
-    for _ in range(most):
-        before, encoder = encoder, _update(p_x, rows, beta, encoder)
-        if (encoder - before).abs().sum(-1).max() <= tol / 10:
+def _lowest(problem: _Problem, limit: int, direction: Tensor, unstable: Tensor) -> Tensor:
+    """The encoder with the lowest functional found, for every beta."""
+    p, rows, beta = problem.p, problem.rows, problem.beta
+    encoder = _descend(problem, _blurred(problem).expand(len(beta), -1, -1), limit)
+    stuck = unstable & ((_weights(problem, encoder) > 0).sum(-1) == 1)
+    if stuck.any():  # just above the critical beta: start along the unstable direction
+        size = 0.9 / direction.abs().max() * p.new_tensor([1, 0.3, 0.1, 0.03, 0.01, 0.003])
+        tilted = 1 + torch.cat([size, -size])[:, None] * direction
+        atoms = (p * tilted @ rows / len(tilted)).expand(int(stuck.sum()), -1, -1)
+        part = problem.at(stuck)
+        encoder[stuck] = _descend(part, _reweight(part, atoms), limit)
+    known = [_trivial(problem)[:1]]
+    if limit == len(p):
+        known.append(torch.eye(len(p), dtype=p.dtype, device=p.device)[None])
+    for _ in range(ENVELOPE_ROUNDS):  # what was found at one beta may be better at another
+        choices = torch.cat([encoder, *known])
+        complexity, relevance = _plane(problem, choices)
+        value = complexity - beta[:, None] * relevance
+        lowest, which = value.min(-1)
+        improve = lowest < value.diagonal() - 1e-12 * (1 + lowest.abs())
+        if not improve.any():
             break
+        part, start = problem.at(improve), choices[which[improve]]
+        joint = _joint(part, start)
+        joint = (1 - TRACE) * joint + TRACE * joint.sum(-1, keepdim=True) * (p @ rows)
+        encoder[improve] = _lower(part, start, _descend(part, joint, limit))
     return encoder
 
 
-def _anneal(p_x: Tensor, rows: Tensor, beta: Tensor, limit: int, tol: float, most: int) -> Tensor:
-    """From one cluster, split whatever is unstable and relax, until nothing is."""
-    encoder = p_x.new_ones(len(beta), len(p_x), 1)
-    for _ in range(2 * limit):
-        second, direction = _second_order(p_x, rows, encoder)
-        used = torch.einsum("x,kxt->kt", p_x, encoder) > 0
-        room = limit - used.sum(-1, keepdim=True)
-        unstable = used & (beta[:, None] * second > 1 + 1e-9)
-        unstable &= unstable.cumsum(-1) <= room
-        if not unstable.any():
-            break
-        size = 0.5 / direction.abs().amax(-1, keepdim=True).clamp_min(1e-300)
-        tilt = torch.where(unstable[..., None], size * direction, 0.0).mT
-        second_half = torch.where(unstable[:, None], encoder * (1 - tilt) / 2, 0.0)
-        encoder = torch.cat([encoder - second_half, second_half], -1)
-        encoder = _merge(p_x, rows, _relax(p_x, rows, beta, encoder, tol, most))
-        order = torch.einsum("x,kxt->kt", p_x, encoder).argsort(-1, descending=True)
-        encoder = encoder.gather(-1, order[:, None].expand_as(encoder))
-        keep = max(1, int((encoder.amax(1) > 0).sum(-1).max()))
-        encoder = encoder[..., :keep]
+def _descend(problem: _Problem, joint: Tensor, limit: int) -> Tensor:
+    """The encoder reached from p(t, y), with as many clusters as help, or at most `limit`."""
+    size = len(problem.p)
+    joint = _settle(problem, joint, search=True)
+    if limit < size:
+        joint = _settle(problem, _agglomerate(problem, joint, limit), search=False)
+    return _pad(_step(problem, joint)[1], size)[..., :size]
+
+
+def _settle(problem: _Problem, joint: Tensor, search: bool) -> Tensor:
+    """Relax, merge, look for missing clusters, weigh them; until nothing moves and none is missing.
+
+    The weighing is a convex problem, rate-distortion with the decoders as reproductions, so it
+    removes the superfluous clusters that plain iteration takes forever to starve.
+    """
+    settled = joint.new_zeros(len(joint), 2 * len(problem.p) + EXTRA, joint.shape[-1])
+    index = torch.arange(len(joint), device=joint.device)
+    steps, spent = 8, 0
+    while True:
+        joint = _merge(problem, _relax(problem, joint, steps))
+        spent += steps
+        log_partition, encoder, after = _step(problem, joint)
+        residual = (_step(problem, after)[1] - encoder).abs().sum(-1).amax(-1)
+        done = residual <= problem.tol / 2
+        weigh = spent >= PATIENCE
+        if search and (weigh or done.any()):
+            level, found = _search(problem, log_partition)
+            level, best = level.topk(min(EXTRA, level.shape[-1]), dim=-1)
+            missing = level > GAP
+            done &= ~missing.any(-1)
+        settled[index, : joint.shape[1]] = joint
+        settled[index, joint.shape[1] :] = 0
+        if done.all() or spent >= problem.max_iterations:
+            used = (settled.sum(-1) > 0).sum(-1).max()
+            return settled[:, :used]
+        live = ~done
+        index, problem, joint = index[live], problem.at(live), joint[live]
+        if search and (weigh or done.any()):
+            found = found.gather(1, best[..., None].expand(-1, -1, found.shape[-1]))
+            found = torch.where(missing[..., None], found, 0.0)[live]
+            joint = torch.cat([joint, 1e-3 * found], 1)
+        if weigh:
+            joint = _reweight(problem, joint)
+        joint = _compact(joint)
+        steps = min(2 * steps, 64)
+
+
+def _step(problem: _Problem, joint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """ln Z(s) up to a constant in s, the encoder of the clusters p(t, y), and their update."""
+    weights = joint.sum(-1)
+    log_weights = weights.log()
+    log_decoder = joint.clamp_min(TINY).log() - log_weights.clamp_min(LOG_TINY)[..., None]
+    logits = problem.rows @ (problem.beta[:, None, None] * log_decoder).mT + log_weights[:, None]
+    log_partition = logits.logsumexp(-1)
+    encoder = (logits - log_partition[..., None]).exp_()
+    return log_partition, encoder, _joint(problem, encoder)
+
+
+def _joint(problem: _Problem, encoder: Tensor) -> Tensor:
+    """p(t, y)."""
+    return (encoder * problem.p[:, None]).mT @ problem.rows
+
+
+def _weights(problem: _Problem, encoder: Tensor) -> Tensor:
+    """p(t)."""
+    return torch.einsum("s,kst->kt", problem.p, encoder)
+
+
+def _trivial(problem: _Problem) -> Tensor:
+    """Everything in the first of as many clusters as there can be."""
+    size = len(problem.p)
+    encoder = problem.p.new_zeros(len(problem.beta), size, size)
+    encoder[..., 0] = 1
     return encoder
 
 
-def _merge(p_x: Tensor, rows: Tensor, encoder: Tensor) -> Tensor:
-    """Join clusters with the same decoder, drop those without mass."""
-    weights = torch.einsum("x,kxt->kt", p_x, encoder)
-    q = torch.einsum("kxt,xy->kty", encoder * p_x[:, None], rows)
-    q = q / weights[..., None].clamp_min(1e-300)
-    twin = (q[:, :, None] - q[:, None]).abs().sum(-1) < 1e-5
-    first = twin.to(torch.int8).argmax(-1)  # the first cluster with this decoder
-    merged = torch.zeros_like(encoder).scatter_add_(-1, first[:, None].expand_as(encoder), encoder)
-    weights = torch.einsum("x,kxt->kt", p_x, merged)
-    merged = torch.where((weights > 1e-12)[:, None], merged, 0.0)
-    return merged / merged.sum(-1, keepdim=True)
+def _blurred(problem: _Problem) -> Tensor:
+    """p(t, y) with one cluster for each s, slightly blurred: no iteration ever leaves a zero."""
+    p, rows = problem.p, problem.rows
+    return p[:, None] * ((1 - BLUR) * rows + BLUR * (p @ rows))
 
 
-def _plane(p_x: Tensor, rows: Tensor, encoder: Tensor) -> tuple[Tensor, Tensor]:
+def _relax(problem: _Problem, joint: Tensor, steps: int) -> Tensor:
+    """Anderson's acceleration of the self-consistent equations, never uphill.
+
+    It works on sqrt p(t, y), where distances are those of information geometry. The bound
+    -E ln Z falls at every plain step; where the accelerated one raises it, the plain one is taken.
+    """
+    shape, memory = joint.shape, min(MEMORY, steps)
+    moves = joint.new_zeros(memory, len(joint), shape[1] * shape[2])
+    changes = torch.zeros_like(moves)
+    lowest = joint.new_full((len(joint),), math.inf)
+    plain, fresh = joint, torch.ones(len(joint), dtype=torch.bool, device=joint.device)
+    last_image = last_change = joint.flatten(1)
+    ridge = 1e-10 * torch.eye(memory, dtype=joint.dtype, device=joint.device)
+    for step in range(steps):
+        log_partition, _, after = _step(problem, joint)
+        value = -(log_partition @ problem.p)
+        uphill = value > lowest + 1e-13 * (1 + value.abs())
+        image = after.sqrt().flatten(1)
+        change = image - joint.sqrt().flatten(1)
+        usable = ~(uphill | fresh)[:, None]
+        moves[step % memory] = torch.where(usable, image - last_image, 0.0)
+        changes[step % memory] = torch.where(usable, change - last_change, 0.0)
+        moves[:, uphill], changes[:, uphill] = 0, 0
+        gram = torch.einsum("akd,bkd->kab", changes, changes)
+        scale = gram.diagonal(dim1=-2, dim2=-1)
+        scale = torch.where(scale > 0, scale.clamp_min(TINY).rsqrt(), 0.0)
+        gram = gram * scale[:, :, None] * scale[:, None] + ridge
+        gram = gram + torch.diag_embed((scale == 0).to(gram))
+        right = torch.einsum("akd,kd->ka", changes, change) * scale
+        blend = torch.linalg.solve(gram, right[..., None])[..., 0] * scale
+        ahead = image - torch.einsum("ka,akd->kd", blend, moves)
+        ahead = torch.maximum(ahead, 0.1 * image).square()
+        ahead = (ahead / ahead.sum(-1, keepdim=True)).reshape(shape)
+        plain = torch.where(uphill[:, None, None], plain, after)
+        lowest = torch.minimum(lowest, value)
+        joint = torch.where(uphill[:, None, None], plain, ahead)
+        last_image, last_change, fresh = image, change, uphill
+    return plain
+
+
+def _search(problem: _Problem, log_partition: Tensor) -> tuple[Tensor, Tensor]:
+    """ln D(q) and q, climbed from every row p(y|s) by mean shift; above 0, a cluster is missing."""
+    p, rows, beta = problem.p, problem.rows, problem.beta[:, None, None]
+    offset = (p.log() - log_partition)[..., None]
+    decoder = (_blurred(problem) / p[:, None]).expand(len(beta), -1, -1)
+    for _ in range(CLIMB):
+        logits = offset + beta * (rows @ decoder.clamp_min(TINY).log().mT)
+        decoder = logits.softmax(1).mT @ rows
+    logits = offset + beta * (rows @ decoder.clamp_min(TINY).log().mT)
+    return logits.logsumexp(1), decoder
+
+
+def _reweight(problem: _Problem, joint: Tensor) -> Tensor:
+    """The same decoders with their optimal weights."""
+    weights = joint.sum(-1)
+    log_decoder = joint.clamp_min(TINY).log() - weights.clamp_min(TINY).log()[..., None]
+    logits = problem.rows @ (problem.beta[:, None, None] * log_decoder).mT
+    logits = torch.where(weights[:, None] > 0, logits, -math.inf)
+    kernel = (logits - logits.amax(-1, keepdim=True)).exp()
+    best, _ = _minimise(problem.p.expand(len(joint), -1), kernel, 1e-10, 50)
+    best = torch.where((weights > 0) & (best > 1e-8), best, 0.0)
+    joint = joint * (best / weights.clamp_min(TINY))[..., None]
+    return joint / joint.sum((-2, -1), keepdim=True)
+
+
+def _merge(problem: _Problem, joint: Tensor) -> Tensor:
+    """Join the clusters whose decoders no x can tell apart, drop those without mass."""
+    weights = joint.sum(-1)
+    root = (joint / weights.clamp_min(TINY)[..., None]).sqrt()
+    apart = problem.beta[:, None, None] * 8 * (1 - root @ root.mT)  # beta chi^2
+    used = weights > 0
+    twin = (apart < MERGE) & used[:, :, None] & used[:, None]
+    own = torch.arange(joint.shape[1], device=joint.device)
+    first = torch.where(used, twin.to(torch.int8).argmax(-1), own)
+    joint = torch.zeros_like(joint).scatter_add_(1, first[..., None].expand_as(joint), joint)
+    joint = torch.where(joint.sum(-1, keepdim=True) > 1e-10, joint, 0.0)
+    return _compact(joint / joint.sum((-2, -1), keepdim=True))
+
+
+def _agglomerate(problem: _Problem, joint: Tensor, limit: int) -> Tensor:
+    """Join the pair of clusters that costs L least, until `limit` are left."""
+    _, encoder, joint = _step(problem, joint)
+    sources = (encoder * problem.p[:, None]).mT  # p(t, s)
+    beta = problem.beta[:, None]
+    own = torch.arange(joint.shape[1], device=joint.device)
+    batch = torch.arange(len(joint), device=joint.device)
+
+    def price(i: Tensor) -> Tensor:
+        with_s, with_y = sources[batch, i, None], joint[batch, i, None]
+        cost = _surplus(sources + with_s) - _surplus(sources) - _surplus(with_s)
+        cost = cost - beta * (_surplus(joint + with_y) - _surplus(joint) - _surplus(with_y))
+        out = (own == i[:, None]) | (joint.sum(-1) == 0) | (with_y.sum(-1) == 0)
+        return torch.where(out, math.inf, cost)
+
+    cost = torch.stack([price(own[i].expand(len(joint))) for i in own.tolist()], 1)
+    while True:
+        many = (joint.sum(-1) > 0).sum(-1) > limit
+        if not many.any():
+            return _compact(joint)
+        pair = cost.flatten(1).argmin(-1)
+        into, gone = pair // len(own), pair % len(own)
+        for part in (sources, joint):
+            moved = torch.where(many[:, None], part[batch, gone], 0.0)
+            part[batch, into] += moved
+            part[batch, gone] -= moved
+        fresh, empty = price(into), torch.where(many[:, None], math.inf, cost[batch, gone])
+        cost[batch, into], cost[batch, :, into] = fresh, fresh
+        cost[batch, gone], cost[batch, :, gone] = empty, empty
+
+
+def _surplus(mass: Tensor) -> Tensor:
+    """sum_i m_i ln(m_i / sum_j m_j) of unnormalised masses."""
+    return torch.xlogy(mass, mass).sum(-1) - torch.xlogy(mass.sum(-1), mass.sum(-1))
+
+
+def _compact(joint: Tensor) -> Tensor:
+    """The clusters with mass first, and no more columns than the largest solution needs."""
+    used = joint.sum(-1) > 0
+    order = used.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+    order = order[:, : int(used.sum(-1).max())]
+    return joint.gather(1, order[..., None].expand(-1, -1, joint.shape[-1]))
+
+
+def _plane(problem: _Problem, encoder: Tensor) -> tuple[Tensor, Tensor]:
     """I(X;T) and I(T;Y)."""
-    weights = torch.einsum("x,kxt->kt", p_x, encoder)
-    joint = torch.einsum("kxt,xy->kty", encoder * p_x[:, None], rows)
-    q = joint / weights[..., None].clamp_min(1e-300)
-    return (
-        _information(p_x.expand(len(encoder), -1), encoder).clamp_min(0),
-        _information(weights, q).clamp_min(0),
-    )
+    weights = _weights(problem, encoder)
+    decoder = _joint(problem, encoder) / weights.clamp_min(TINY)[..., None]
+    complexity = _information(problem.p.expand(len(encoder), -1), encoder)
+    return complexity.clamp_min(0), _information(weights, decoder).clamp_min(0)
 
 
-def _lower(p_x: Tensor, rows: Tensor, beta: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    values = []
-    for encoder in (one, other):
-        complexity, relevance = _plane(p_x, rows, encoder)
-        values.append(complexity - beta * relevance)
-    most = max(one.shape[-1], other.shape[-1])
-    better = values[1] < values[0] - 1e-12
-    return torch.where(better[:, None, None], _pad(other, most), _pad(one, most))
+def _lower(problem: _Problem, one: Tensor, other: Tensor) -> Tensor:
+    """Of two encoders for every beta, the one with the lower functional."""
+    values = [x - problem.beta * y for x, y in (_plane(problem, e) for e in (one, other))]
+    return torch.where((values[1] <= values[0])[:, None, None], other, one)
