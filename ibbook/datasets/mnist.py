@@ -11,7 +11,9 @@ import numpy as np
 
 from ibbook.datasets._dataset import Dataset
 
-UBYTE = 0x08  # the only element type of these files
+IDX_OF_BYTES = b"\0\0\x08"  # 8 is the element type, unsigned bytes; the number of axes follows
+
+LARGEST = 1 << 30
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -28,14 +30,16 @@ def read_idx(path: Path) -> np.ndarray:
     """
     try:
         with gzip.open(path) as stream:
-            zero, kind, axes = (head := stream.read(4))[:2], *head[2:4]
-            if zero != b"\0\0" or kind != UBYTE or not 1 <= axes <= 4:
-                raise ValueError(f"{path} does not begin like an idx file of bytes: {head.hex()}")
-            lengths = stream.read(4 * axes)
-            shape = tuple(np.frombuffer(lengths, ">u4").tolist())
-            if len(shape) != axes:
+            head = stream.read(4)
+            if len(head) < 4 or head[:3] != IDX_OF_BYTES or not 1 <= head[3] <= 4:
+                raise ValueError(f"{path} does not begin like an idx file of bytes: {head.hex()!r}")
+            lengths = stream.read(4 * head[3])
+            if len(lengths) < 4 * head[3]:
                 raise ValueError(f"{path} is cut short within its header")
+            shape = tuple(np.frombuffer(lengths, ">u4").tolist())
             size = math.prod(shape)
+            if size > LARGEST:
+                raise ValueError(f"{path} claims {size:,} bytes for shape {shape}")
             content = stream.read(size + 1)  # past the end, so that gzip compares its checksum
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file ({error}); fetch it again") from None

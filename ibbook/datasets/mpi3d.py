@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import zipfile
 import zlib
@@ -74,26 +75,34 @@ def memory_map(path: Path, key: str, folder: Path) -> np.memmap:
     >>> memory_map(folder / "a.npz", "images", folder).tolist()
     [0, 1, 2, 3, 4, 5]
     """
-    member = f"{key}.npy"
     try:
-        with zipfile.ZipFile(path) as archive:
-            if member not in archive.namelist():
-                raise ValueError(f"{path} holds {archive.namelist()}, not {member}")
-            info = archive.getinfo(member)
-            with archive.open(member) as stream:
-                dtype, shape, fortran = _header(stream, path)
-                begin = stream.tell()
-            if info.file_size != begin + dtype.itemsize * math.prod(shape):
-                raise ValueError(f"{path} is cut short: {member} does not hold shape {shape}")
-            if info.compress_type == zipfile.ZIP_STORED:
-                return np.memmap(
-                    path, dtype, "r", _content(path, info) + begin, shape, "F" if fortran else "C"
-                )
-            folder.mkdir(parents=True, exist_ok=True)
-            unpacked = folder / f"{path.stem}-{key}-{info.CRC:08x}.npy"
-            _unpack(archive, info, unpacked)
+        return _map(path, key, folder)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a whole npz file ({error}); fetch it again") from None
+        damage = error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a damaged directory points before the file's beginning
+            raise
+        damage = error
+    raise ValueError(f"{path} is not a whole npz file ({damage}); fetch it again")
+
+
+def _map(path: Path, key: str, folder: Path) -> np.memmap:
+    member = f"{key}.npy"
+    with zipfile.ZipFile(path) as archive:
+        if member not in archive.namelist():
+            raise ValueError(f"{path} holds {archive.namelist()}, not {member}")
+        info = archive.getinfo(member)
+        with archive.open(member) as stream:
+            dtype, shape, fortran = _header(stream, path)
+            begin = stream.tell()
+        if info.file_size != begin + dtype.itemsize * math.prod(shape):
+            raise ValueError(f"{path} is cut short: {member} does not hold shape {shape}")
+        if info.compress_type == zipfile.ZIP_STORED:
+            offset = _content(path, info) + begin
+            return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+        folder.mkdir(parents=True, exist_ok=True)
+        unpacked = folder / f"{path.stem}-{key}-{info.CRC:08x}.npy"
+        _unpack(archive, info, unpacked)
     return np.load(unpacked, mmap_mode="r", allow_pickle=False)
 
 
