@@ -17,7 +17,8 @@ def load(name: str, **options: object) -> Dataset:
     """The data set of this name; it never downloads, `ibbook data fetch NAME` does.
 
     dsprites(size=64)            drawn exactly as in the official file; size 64, 32 or 16
-    shapes3d(size=64)            the official file where it is found, else a ray-traced stand-in
+    shapes3d(size=64, stand_in=None)    the official file where it is found, else a ray-traced
+                                 stand-in; True or False insists on the one or the other
     mpi3d-toy, mpi3d-realistic, mpi3d-real(size=64)     from files
     mnist, fashion-mnist(part="train")                  from files; part "train" or "test"
     digits()                     1,797 digits of 8x8 pixels, bundled with scikit-learn
@@ -55,11 +56,11 @@ def _known(name: str) -> None:
     raise ValueError(f"name must be one of {', '.join(LOADERS)}, got {name!r}{hint}")
 
 
-def _shapes3d(*, size: int = 64) -> Dataset:
+def _shapes3d(*, size: int = 64, stand_in: bool | None = None) -> Dataset:
     from ibbook.datasets import shapes3d
 
     here = entry("shapes3d")
-    if _files.find(here.files[0]) is None:
+    if stand_in or (stand_in is None and _files.find(here.files[0]) is None):
         return shapes3d.dataset(size=size)
     return shapes3d.dataset(*_files.require(here), size=size)
 
