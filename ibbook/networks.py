@@ -1,0 +1,289 @@
+"""Networks for many members at once: every weight carries a leading member axis.
+
+A layer maps `[members, batch, ...]` to `[members, batch, ...]`. Pictures have their channels last
+inside the convolutions, so that each convolution is one matrix product of patches and weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count, pairwise
+from math import prod
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ibbook.noise import uniform
+
+KERNEL = 4  # with stride 2 and padding 1, each convolution halves the picture
+
+
+@dataclass(frozen=True)
+class Network:
+    """An encoder q(z | x) and a decoder q(target | z); `mlp` and `conv` make one.
+
+    picture:  (channels, height, width) of the input
+    latents:  number of Gaussian latents, or classes of the one categorical latent
+    outputs:  size of the decoder's output: pixels, or classes
+    spread:   how the encoder states a standard deviation: "log_variance", or
+              "softplus", softplus(. - 5) as in the authors' code for Alemi et al. (2017)
+    """
+
+    kind: Literal["mlp", "conv"]
+    picture: tuple[int, int, int]
+    latents: int
+    outputs: int
+    encoder: tuple[int, ...]
+    decoder: tuple[int, ...]
+    latent: Literal["gaussian", "categorical"] = "gaussian"
+    spread: Literal["log_variance", "softplus"] = "log_variance"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("mlp", "conv"):
+            raise ValueError(f"kind must be 'mlp' or 'conv', got {self.kind!r}")
+        if self.latent not in ("gaussian", "categorical"):
+            raise ValueError(f"latent must be 'gaussian' or 'categorical', got {self.latent!r}")
+        if self.spread not in ("log_variance", "softplus"):
+            raise ValueError(f"spread must be 'log_variance' or 'softplus', got {self.spread!r}")
+        if len(self.picture) != 3:
+            raise ValueError(f"picture must be (channels, height, width), got {self.picture}")
+        sizes = (*self.picture, self.latents, self.outputs, *self.encoder, *self.decoder)
+        if any(not isinstance(n, int) or n < 1 for n in sizes):
+            raise ValueError(f"sizes must be positive integers, got {self}")
+        if self.kind == "conv":
+            _, height, width = self.picture
+            if height != width or height % 2 ** len(self.encoder):
+                raise ValueError(
+                    f"picture must be square with a side divisible by {2 ** len(self.encoder)} "
+                    f"for {len(self.encoder)} halvings, got {height}x{width}"
+                )
+
+    def build(self, seeds: Int64[Tensor, "members"]) -> Model:
+        """The network of each member, its weights a function of its own seed, on seeds' device.
+
+        >>> model = mlp((1, 8, 8), latents=2, hidden=(16,)).build(torch.tensor([0, 1]))
+        >>> mean, log_variance = model.encode(torch.zeros(2, 5, 1, 8, 8))
+        >>> mean.shape, model.decode(mean).shape
+        (torch.Size([2, 5, 2]), torch.Size([2, 5, 64]))
+        """
+        return Model(self, seeds)
+
+
+def mlp(
+    picture: tuple[int, int, int],
+    *,
+    latents: int,
+    hidden: tuple[int, ...] = (512, 512),
+    decoder: tuple[int, ...] | None = None,
+    outputs: int | None = None,
+    latent: Literal["gaussian", "categorical"] = "gaussian",
+    spread: Literal["log_variance", "softplus"] = "log_variance",
+) -> Network:
+    """Fully connected layers with ReLU; the decoder mirrors the encoder unless it is given.
+
+    >>> mlp((1, 28, 28), latents=256, hidden=(1024, 1024), decoder=(), outputs=10).decoder
+    ()
+    """
+    mirrored = tuple(reversed(hidden)) if decoder is None else tuple(decoder)
+    outputs = prod(picture) if outputs is None else outputs
+    return Network("mlp", tuple(picture), latents, outputs, tuple(hidden), mirrored, latent, spread)
+
+
+def conv(
+    picture: tuple[int, int, int],
+    *,
+    latents: int,
+    channels: tuple[int, ...] = (32, 32, 64, 64),
+    hidden: int = 256,
+    latent: Literal["gaussian", "categorical"] = "gaussian",
+) -> Network:
+    """The convolutional VAE of the beta-VAE papers: 4x4 kernels, stride 2, one hidden layer.
+
+    The defaults are those of Burgess et al. (2018) as released by Locatello et al. (2019), for
+    64x64 pixels; give fewer `channels` for smaller pictures. The decoder mirrors the encoder.
+
+    >>> conv((1, 16, 16), latents=6, channels=(16, 32), hidden=64).outputs
+    256
+    """
+    return Network(
+        "conv", tuple(picture), latents, prod(picture), tuple(channels), (hidden,), latent
+    )
+
+
+class Model(nn.Module):
+    """The members' networks, with their weights stacked along the first axis."""
+
+    def __init__(self, network: Network, seeds: Int64[Tensor, "members"]) -> None:
+        super().__init__()
+        self.network = network
+        stream = count()
+        code = network.latents * (2 if network.latent == "gaussian" else 1)
+
+        def dense(widths: list[int]) -> list[nn.Module]:
+            layers: list[nn.Module] = []
+            for inputs, outputs in pairwise(widths):
+                layers += [Linear(seeds, inputs, outputs, next(stream)), nn.ReLU()]
+            return layers[:-1]
+
+        if network.kind == "mlp":
+            pixels = prod(network.picture)
+            encoder = [Flatten(), *dense([pixels, *network.encoder, code])]
+            decoder = dense([network.latents, *network.decoder, network.outputs])
+        else:
+            maps = [network.picture[0], *network.encoder]
+            side = network.picture[1] // 2 ** len(network.encoder)
+            corner = (side, side, maps[-1])
+            encoder = [ChannelsLast()]
+            for inputs, outputs in pairwise(maps):
+                encoder += [Halve(seeds, inputs, outputs, next(stream)), nn.ReLU()]
+            encoder += [Flatten(), *dense([prod(corner), *network.decoder, code])]
+            decoder = dense([network.latents, *network.decoder, prod(corner)])
+            decoder += [nn.ReLU(), Unflatten(corner)]
+            for inputs, outputs in pairwise(maps[::-1]):
+                decoder += [Double(seeds, inputs, outputs, next(stream)), nn.ReLU()]
+            decoder = [*decoder[:-1], ChannelsFirst(), Flatten()]
+        self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+    def encode(self, x: Float[Tensor, "members batch c h w"]) -> tuple[Tensor, ...]:
+        """(mean, log variance) of Gaussian latents; (logits,) of a categorical one."""
+        code = self.encoder(x)
+        if self.network.latent == "categorical":
+            return (code,)
+        mean, spread = code.chunk(2, -1)
+        if self.network.spread == "softplus":
+            spread = 2 * F.softplus(spread - 5).log()
+        return mean, spread
+
+    def decode(self, z: Float[Tensor, "members batch latents"]) -> Float[Tensor, "members batch o"]:
+        """Logits or means of q(target | z); pixels in the order channel, row, column."""
+        return self.decoder(z)
+
+
+class Layer(nn.Module):
+    """Weights and biases of every member, each drawn from its own seed.
+
+    Uniform within 1 / sqrt(fan in), PyTorch's own default for these layers.
+    """
+
+    def __init__(
+        self, seeds: Tensor, shape: tuple[int, ...], outputs: int, fan_in: int, stream: int
+    ) -> None:
+        super().__init__()
+        draw = uniform(seeds, 0, (prod(shape) + outputs,), stream=stream) * 2 - 1
+        weight, bias = (draw / fan_in**0.5).split([prod(shape), outputs], 1)
+        self.weight = nn.Parameter(weight.reshape(-1, *shape).contiguous())
+        self.bias = nn.Parameter(bias.contiguous())
+
+    def one_by_one(self, x: Tensor, apply) -> Tensor:
+        """`apply(x, weight, bias)` to each member in turn: faster than a batch of large ones."""
+        return torch.stack(
+            [apply(*member) for member in zip(x, self.weight, self.bias, strict=True)]
+        )
+
+
+class Linear(Layer):
+    """y = x W + b."""
+
+    def __init__(self, seeds: Tensor, inputs: int, outputs: int, stream: int) -> None:
+        super().__init__(seeds, (inputs, outputs), outputs, inputs, stream)
+
+    def forward(self, x: Float[Tensor, "members batch i"]) -> Float[Tensor, "members batch o"]:
+        if len(x) == 1:
+            return torch.addmm(*(t.squeeze(0) for t in (self.bias, x, self.weight)))[None]
+        return torch.baddbmm(self.bias[:, None], x, self.weight)
+
+
+class Halve(Layer):
+    """A convolution with a 4x4 kernel, stride 2, padding 1: half as high and wide."""
+
+    def __init__(self, seeds: Tensor, inputs: int, outputs: int, stream: int) -> None:
+        fan_in = inputs * KERNEL**2
+        super().__init__(seeds, (outputs, inputs, KERNEL, KERNEL), outputs, fan_in, stream)
+
+    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
+        if x.device.type == "cpu":
+            return self.one_by_one(x, _on_channels_first(F.conv2d))
+        return self.as_product(x)
+
+    def as_product(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
+        """The same as one matrix product over all members, which suits a GPU."""
+        members, batch, height, width, inputs = x.shape
+        h, w = height // 2, width // 2
+        x = F.pad(x, (0, 0, 1, 1, 1, 1)).reshape(members, batch, h + 1, 2, w + 1, 2, inputs)
+        x = x.permute(0, 1, 2, 4, 3, 5, 6).flatten(4)
+        patches = torch.cat([x[:, :, i : h + i, j : w + j] for i in (0, 1) for j in (0, 1)], -1)
+        weight = self.weight.unflatten(3, (2, 2)).unflatten(-1, (2, 2))
+        weight = weight.permute(0, 3, 5, 4, 6, 2, 1).flatten(1, 5)
+        y = torch.baddbmm(self.bias[:, None], patches.flatten(1, 3), weight)
+        return y.unflatten(1, (batch, h, w))
+
+
+class Double(Layer):
+    """A transposed convolution with a 4x4 kernel, stride 2, padding 1: twice as high and wide."""
+
+    def __init__(self, seeds: Tensor, inputs: int, outputs: int, stream: int) -> None:
+        fan_in = outputs * KERNEL**2  # PyTorch counts the fan of a transposed kernel this way
+        super().__init__(seeds, (inputs, outputs, KERNEL, KERNEL), outputs, fan_in, stream)
+
+    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
+        if x.device.type == "cpu":
+            return self.one_by_one(x, _on_channels_first(F.conv_transpose2d))
+        return self.as_product(x)
+
+    def as_product(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
+        """The same as one matrix product over all members, which suits a GPU."""
+        batch, h, w = x.shape[1:4]
+        x = F.pad(x, (0, 0, 1, 1, 1, 1))
+        windows = [x[:, :, i : h + 1 + i, j : w + 1 + j] for i in (0, 1) for j in (0, 1)]
+        # an output row 2i + p meets input rows i + p - 1 and i + p through kernel rows 3 - p, 1 - p
+        weight = self.weight.flip(3, 4).unflatten(3, (2, 2)).unflatten(-1, (2, 2))
+        weight = weight.permute(0, 3, 5, 1, 4, 6, 2).flatten(1, 3).flatten(2)
+        y = (torch.cat(windows, -1).flatten(1, 3) @ weight).unflatten(1, (batch, h + 1, w + 1))
+        y = y.unflatten(-1, (2, 2, -1))
+        rows = [
+            torch.stack([y[:, :, p : h + p, q : w + q, p, q] for q in (0, 1)], 4) for p in (0, 1)
+        ]
+        y = torch.stack(rows, 3).flatten(4, 5).flatten(2, 3)
+        return y + self.bias[:, None, None, None]
+
+
+def _on_channels_first(apply):
+    def applied(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return apply(x.permute(0, 3, 1, 2), weight, bias, stride=2, padding=1).permute(0, 2, 3, 1)
+
+    return applied
+
+
+class Flatten(nn.Module):
+    """[members, batch, ...] to [members, batch, features]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2)
+
+
+class Unflatten(nn.Module):
+    """The features as a small picture, channels last."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, self.shape)
+
+
+class ChannelsLast(nn.Module):
+    """[members, batch, c, h, w] to [members, batch, h, w, c]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 1, 3, 4, 2)
+
+
+class ChannelsFirst(nn.Module):
+    """[members, batch, h, w, c] to [members, batch, c, h, w]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 1, 4, 2, 3)

@@ -1,0 +1,74 @@
+"""Random numbers that are a function of a seed and a step: no state, so nothing depends on order.
+
+Each member of an ensemble draws from its own seed. It gets the same numbers alone as beside others,
+on a CPU as on a GPU, and after a restart as without one. The generator is Philox4x32-10 (Salmon,
+Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", 2011).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+WORD = 0xFFFFFFFF
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+
+
+def philox(counter: Int64[Tensor, "4 *n"], key: Int64[Tensor, "2 *n"]) -> Int64[Tensor, "4 *n"]:
+    """Four random 32-bit words for each counter of four words and key of two.
+
+    >>> zeros = torch.zeros(4, 1, dtype=torch.int64)
+    >>> [f"{word:08x}" for word in philox(zeros, zeros[:2])[:, 0].tolist()]
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    """
+    a, b, c, d = counter
+    left, right = key
+    for _ in range(ROUNDS):
+        product, other = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
+        a, b, c, d = (
+            (other >> 32 & WORD) ^ b ^ left,
+            other & WORD,
+            (product >> 32 & WORD) ^ d ^ right,
+            product & WORD,
+        )
+        left, right = (left + WEYL[0]) & WORD, (right + WEYL[1]) & WORD
+    return torch.stack([a, b, c, d])
+
+
+def uniform(
+    seeds: Int64[Tensor, "members"], step: int, shape: tuple[int, ...], *, stream: int = 0
+) -> Float32[Tensor, "members *shape"]:
+    """Numbers in (0, 1], a function of each member's seed, the step and the stream.
+
+    >>> seeds = torch.tensor([3, 7])
+    >>> torch.equal(uniform(seeds, 5, (2, 2))[1], uniform(seeds[1:], 5, (2, 2))[0])
+    True
+    """
+    count = math.prod(shape)
+    index = torch.arange(-(-count // 4), device=seeds.device)
+    words = [index, torch.full_like(index, step), torch.full_like(index, stream), index * 0]
+    counter = torch.stack(words)[:, None].expand(4, len(seeds), len(index))
+    key = torch.stack([seeds & WORD, seeds >> 32 & WORD])[:, :, None].expand(2, *counter.shape[1:])
+    words = philox(counter, key).permute(1, 2, 0).reshape(len(seeds), -1)[:, :count]
+    return ((words + 0.5) / 2**32).float().reshape(len(seeds), *shape)
+
+
+def normal(
+    seeds: Int64[Tensor, "members"], step: int, shape: tuple[int, ...], *, stream: int = 0
+) -> Float32[Tensor, "members *shape"]:
+    """Standard normal numbers, by the transform of Box and Muller (1958).
+
+    >>> z = normal(torch.arange(4), 0, (10_000,))
+    >>> z.mean().abs().item() < 0.02, round(z.std().item(), 1)
+    (True, 1.0)
+    """
+    count = math.prod(shape)
+    pairs = uniform(seeds, step, (2, -(-count // 2)), stream=stream)
+    radius, angle = (-2 * pairs[:, 0].log()).sqrt(), 2 * math.pi * pairs[:, 1]
+    both = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)
+    return both[:, :count].reshape(len(seeds), *shape)

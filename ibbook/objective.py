@@ -1,0 +1,166 @@
+"""The one objective of the book, for every chapter from the fourth on.
+
+    E[-log q(target | z)] + sum_j beta_j(t) KL(q(z_j | x) || r(z_j)) + l2 E||x - x_hat||^2
+
+It is minimised. Everything is in nats, summed over pixels and latents, averaged over the batch. A
+mean over n pixels in place of the sum would multiply beta by n.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from ibbook.schedules import Schedule
+
+Output = Literal["bernoulli", "gaussian", "categorical"]
+Beta = float | Sequence[float] | Schedule
+LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised; a member's own `beta` or `l2` takes the place of the one given here.
+
+    target:   "images" (autoencoders) or "labels" (the variational information bottleneck)
+    output:   q(target | z): "bernoulli", "gaussian" of fixed `variance`, or "categorical"
+    beta:     a number, one for each latent, or a schedule
+    anchors:  {latent: strength}; that latent's beta is multiplied by 1 - strength (AnchorVAE:
+              Gao et al., 2018, equation 21)
+    l2:       weight of the squared error between image and mean reconstruction (lambda-beta-VAE)
+
+    >>> Objective(beta=4.0).betas(step=0, latents=2).tolist()
+    [4.0, 4.0]
+    >>> Objective(anchors={1: 0.5}).betas(step=0, latents=3).tolist()
+    [1.0, 0.5, 1.0]
+    """
+
+    beta: Beta = 1.0
+    anchors: Mapping[int, float] = field(default_factory=dict)
+    l2: float = 0.0
+    output: Output = "bernoulli"
+    target: Literal["images", "labels"] = "images"
+    variance: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_beta(self.beta)
+        check_l2(self.l2)
+        if self.output not in ("bernoulli", "gaussian", "categorical"):
+            raise ValueError(
+                f"output must be 'bernoulli', 'gaussian' or 'categorical', got {self.output!r}"
+            )
+        if self.target not in ("images", "labels"):
+            raise ValueError(f"target must be 'images' or 'labels', got {self.target!r}")
+        if (self.output == "categorical") != (self.target == "labels"):
+            raise ValueError(
+                f"output {self.output!r} does not fit target {self.target!r}: "
+                "labels are categorical, images are bernoulli or gaussian"
+            )
+        if self.l2 and self.target == "labels":
+            raise ValueError(f"l2 compares images, but target is 'labels'; got l2={self.l2}")
+        if not 0 < self.variance < math.inf:
+            raise ValueError(f"variance must be positive and finite, got {self.variance}")
+        for latent, strength in self.anchors.items():
+            if not (isinstance(latent, int) and latent >= 0 and 0 <= strength <= 1):
+                raise ValueError(
+                    f"anchors must map a latent's index to a strength in [0, 1], "
+                    f"got {{{latent!r}: {strength!r}}}"
+                )
+
+    def betas(
+        self, *, step: int, latents: int, beta: Beta | None = None
+    ) -> Float[Tensor, "latents"]:
+        """The weight of each latent's divergence at this step; `beta` is a member's own."""
+        value = self.beta if beta is None else beta
+        value = value(step) if isinstance(value, Schedule) else value
+        weights = torch.as_tensor(value, dtype=torch.float32).expand(latents).clone()
+        for latent, strength in self.anchors.items():
+            weights[latent] *= 1 - strength
+        return weights
+
+    def distortion(
+        self, decoded: Float[Tensor, "*m output"], target: Tensor
+    ) -> Float[Tensor, "*m"]:
+        """-log q(target | z) in nats, summed over pixels; `decoded` holds logits or means.
+
+        A Bernoulli takes grey pixels in [0, 1] as well; its value is then a cross-entropy.
+
+        >>> Objective().distortion(torch.zeros(1, 4), torch.ones(1, 4))  # 4 ln 2
+        tensor([2.7726])
+        """
+        if self.output == "categorical":
+            shape = torch.broadcast_shapes(decoded.shape[:-1], target.shape)
+            log_p = decoded.log_softmax(-1).expand(*shape, -1)
+            return -log_p.gather(-1, target.expand(shape)[..., None])[..., 0]
+        if self.output == "bernoulli":
+            logits, pixels = torch.broadcast_tensors(decoded, target)
+            losses = F.binary_cross_entropy_with_logits(logits, pixels, reduction="none")
+            return losses.sum(-1)
+        error = (decoded - target).square().sum(-1)
+        return (error / self.variance + decoded.shape[-1] * (LOG_2PI + math.log(self.variance))) / 2
+
+    def mean(self, decoded: Float[Tensor, "*m output"]) -> Float[Tensor, "*m output"]:
+        """The mean of q(target | z): pixel values, or class probabilities.
+
+        >>> Objective().mean(torch.zeros(2))
+        tensor([0.5000, 0.5000])
+        """
+        if self.output == "categorical":
+            return decoded.softmax(-1)
+        return decoded.sigmoid() if self.output == "bernoulli" else decoded
+
+
+def gaussian_kl(
+    mean: Float[Tensor, "*m latents"], log_variance: Float[Tensor, "*m latents"]
+) -> Float[Tensor, "*m latents"]:
+    """KL(N(mean, variance) || N(0, 1)) of each latent, in nats (Kingma and Welling, 2014, app. B).
+
+    >>> gaussian_kl(torch.tensor([0.0, 1.0]), torch.zeros(2))
+    tensor([0.0000, 0.5000])
+    """
+    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
+
+
+def categorical_kl(logits: Float[Tensor, "*m classes"]) -> Float[Tensor, "*m 1"]:
+    """KL(softmax(logits) || uniform), in nats, with an axis of one latent.
+
+    >>> categorical_kl(torch.zeros(4))
+    tensor([0.])
+    """
+    log_p = logits.log_softmax(-1)
+    return (log_p.exp() * log_p).sum(-1, keepdim=True) + math.log(logits.shape[-1])
+
+
+def squared_error(
+    output: Float[Tensor, "*m pixels"], target: Float[Tensor, "*m pixels"]
+) -> Float[Tensor, "*m"]:
+    """||x - x_hat||^2, summed over pixels.
+
+    >>> squared_error(torch.zeros(3), torch.ones(3))
+    tensor(3.)
+    """
+    return (output - target).square().sum(-1)
+
+
+def check_beta(beta: Beta) -> None:
+    """A ValueError unless `beta` is a schedule, or one or more finite numbers >= 0."""
+    if isinstance(beta, Schedule):
+        return
+    values = torch.as_tensor(beta, dtype=torch.float64)
+    if values.ndim > 1 or values.numel() == 0:
+        raise ValueError(f"beta must be a number or one for each latent, got {beta!r}")
+    if not ((values >= 0) & values.isfinite()).all():
+        raise ValueError(f"beta must be finite and >= 0, got {beta!r}")
+
+
+def check_l2(l2: float) -> None:
+    """A ValueError unless `l2` is a finite number >= 0."""
+    if not 0 <= l2 < math.inf:
+        raise ValueError(f"l2 must be finite and >= 0, got {l2!r}")

@@ -1,0 +1,74 @@
+"""How a coefficient changes during training: each schedule is a function, step -> beta."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A piecewise linear beta(t) through `knots` of (step, beta), constant before and after them.
+
+    Two knots at one step are a jump, and the later one holds there.
+
+    >>> Schedule(((0, 0.0), (10, 1.0)))(5)
+    0.5
+    """
+
+    knots: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        if not self.knots or any(a[0] > b[0] for a, b in pairwise(self.knots)):
+            raise ValueError(f"knots must be (step, beta) in order of step, got {self.knots}")
+        if any(not 0 <= beta < math.inf for _, beta in self.knots):
+            raise ValueError(f"beta must be finite and >= 0 at every knot, got {self.knots}")
+
+    def __call__(self, step: int) -> float:
+        steps, betas = zip(*self.knots, strict=True)
+        return float(np.interp(step, steps, betas))
+
+
+def constant(beta: float) -> Schedule:
+    """The same beta at every step.
+
+    >>> constant(4.0)(1000)
+    4.0
+    """
+    return Schedule(((0, beta),))
+
+
+def linear(start: float, stop: float, steps: int, *, begin: int = 0) -> Schedule:
+    """From `start` to `stop` in `steps` steps after step `begin` (annealing, Bowman et al., 2016).
+
+    >>> [linear(0, 1, 4)(t) for t in (0, 1, 4, 9)]
+    [0.0, 0.25, 1.0, 1.0]
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    return Schedule(((begin, start), (begin + steps, stop)))
+
+
+def cyclical(
+    total: int, cycles: int, ratio: float = 0.5, *, start: float = 0.0, stop: float = 1.0
+) -> Schedule:
+    """`cycles` times from `start` up to `stop` in a share `ratio` of each cycle, then held.
+
+    Fu et al. (2019), equations 6 and 7, with steps counted from 0.
+
+    >>> anneal = cyclical(100, cycles=2, ratio=0.5)
+    >>> [anneal(t) for t in (0, 10, 25, 49, 50, 75, 500)]
+    [0.0, 0.4, 1.0, 1.0, 0.0, 1.0, 1.0]
+    """
+    if not 1 <= cycles <= total:
+        raise ValueError(f"cycles must lie in 1..total={total}, got {cycles}")
+    if not 0 < ratio <= 1:
+        raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
+    period = total / cycles
+    knots = []
+    for c in range(cycles):
+        knots += [(c * period, start), ((c + ratio) * period, stop), ((c + 1) * period, stop)]
+    return Schedule(tuple(knots))

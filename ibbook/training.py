@@ -1,0 +1,595 @@
+"""One trainer for many models: members with their own beta, seed or learning rate, all at once.
+
+A member's weights, batches and noise are functions of its own seed and the step. So it ends where
+it would have ended alone, and a run that was killed goes on from its checkpoint as if nothing had
+happened.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.optim.adam import adam
+from tqdm.auto import tqdm
+
+from ibbook.datasets import Dataset
+from ibbook.networks import Model, Network
+from ibbook.noise import normal, philox
+from ibbook.objective import (
+    Beta,
+    Objective,
+    categorical_kl,
+    check_beta,
+    check_l2,
+    gaussian_kl,
+    squared_error,
+)
+from ibbook.schedules import Schedule
+
+FORMAT = 1
+ORDER, SAMPLE = 1_000_000, 1_000_001  # streams of random numbers; the layers count from 0
+DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
+
+Member = Mapping[str, Any]
+
+
+def grid(**axes: Iterable[Any]) -> list[dict[str, Any]]:
+    """Every combination of the given values, as members for `fit`; the last axis runs fastest.
+
+    >>> grid(beta=[1, 4], seed=range(2))[2]
+    {'beta': 4, 'seed': 0}
+    """
+    values = [list(v) for v in axes.values()]
+    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*values)]
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Adam (Kingma and Ba, 2015), shared by the members; each may have its own learning rate.
+
+    decay:    the learning rate's factor at each step, 1 without it
+    average:  keep a moving average of the weights, of this decay, and return it; 0 for none
+    """
+
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    decay: Schedule | None = None
+    average: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_rate(self.learning_rate)
+        if not all(0 <= b < 1 for b in (*self.betas, self.average)):
+            raise ValueError(
+                f"betas and average must lie in [0, 1), got {self.betas} and {self.average}"
+            )
+
+
+def fit(
+    network: Network,
+    objective: Objective,
+    data: Dataset,
+    members: Sequence[Member],
+    *,
+    steps: int,
+    batch_size: int,
+    optimiser: Optimiser | None = None,
+    device: torch.device | str | None = None,
+    log_every: int | None = None,
+    checkpoint: Path | str | None = None,
+    checkpoint_seconds: float = 180.0,
+) -> Runs:
+    """Train every member at once, and return their curves and weights.
+
+    A member is a dict with any of beta, l2, seed and learning_rate. Each sees the data in its own
+    random order, epoch by epoch, without the last incomplete batch. A member whose loss is no
+    longer finite is frozen and named in `Runs.diverged`; the others go on. With `checkpoint`, a
+    file is written every `checkpoint_seconds`, and a run that finds it there goes on from it.
+
+    >>> from ibbook.datasets import load
+    >>> from ibbook.networks import mlp
+    >>> net = mlp((1, 8, 8), latents=2, hidden=(16,))
+    >>> runs = fit(net, Objective(), load("digits"), grid(beta=[1, 4], seed=range(2)),
+    ...            steps=4, batch_size=32)
+    >>> runs.final[["beta", "seed", "step"]].values.tolist()
+    [[1, 0, 4], [1, 1, 4], [4, 0, 4], [4, 1, 4]]
+    """
+    members = [_check_member(m, i) for i, m in enumerate(members)]
+    _check_fit(network, objective, data, members, steps, batch_size)
+    optimiser = optimiser or Optimiser()
+    device = _device(device)
+    log_every = log_every or max(1, steps // 100)
+    seeds = torch.tensor([m["seed"] for m in members], device=device)
+    state = _State(network.build(seeds), optimiser)
+    run = {
+        "network": asdict(network),
+        "objective": asdict(objective),
+        "members": [_plain(m) for m in members],
+        "optimiser": asdict(optimiser),
+        "data": [data.name, len(data), list(data.images.shape[1:])],
+        "batch_size": batch_size,
+        "log_every": log_every,
+    }
+    run = json.loads(json.dumps(run))
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists():
+        state.restore(path, run)
+
+    rates = [m["learning_rate"] or optimiser.learning_rate for m in members]
+    l2 = torch.tensor([objective.l2 if m["l2"] is None else m["l2"] for m in members]).to(device)
+    order = _Order([m["seed"] for m in members], len(data), batch_size, device)
+    labels = None if data.labels is None else data.labels.to(device)
+    begun, saved = time.monotonic() - state.seconds, time.monotonic()
+    bar = tqdm(range(state.step, steps), initial=state.step, total=steps, disable=None)
+    for step in bar:
+        rows = order(step)
+        x = data.batch(rows, device) / data.scale
+        target = labels[rows] if objective.target == "labels" else x.flatten(2)
+        noise = normal(seeds, step, (batch_size, network.latents), stream=SAMPLE)
+        betas = torch.stack(
+            [
+                objective.betas(step=step, latents=_divergences(network), beta=m["beta"])
+                for m in members
+            ]
+        ).to(device)
+        parts = terms(state.model, objective, x, target, noise)
+        loss = parts.distortion + (betas * parts.rate).sum(-1) + l2 * parts.error
+        factor = optimiser.decay(step) if optimiser.decay else 1.0
+        state.update(loss, [factor * rate for rate in rates])
+        state.tally(loss, parts)
+        if state.step % log_every == 0 or state.step == steps:
+            state.seconds = time.monotonic() - begun
+            state.log(members)
+            if not bar.disable:
+                rate, distortion = (state.rows[-1][k] for k in ("rate", "distortion"))
+                bar.set_postfix(rate=f"{rate:.2f}", distortion=f"{distortion:.2f}")
+        if path is not None and time.monotonic() - saved >= checkpoint_seconds:
+            state.seconds = time.monotonic() - begun
+            state.save(path, run)
+            saved = time.monotonic()
+    if path is not None:
+        state.save(path, run)
+    return Runs(network, objective, members, state.result(), state.rows, state.diverged)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The parts of the objective for each member, in nats (the error in squared pixels)."""
+
+    distortion: Float[Tensor, "members"]
+    rate: Float[Tensor, "members divergences"]
+    error: Float[Tensor, "members"]
+
+
+def terms(
+    model: Model,
+    objective: Objective,
+    x: Float[Tensor, "members batch c h w"],
+    target: Tensor,
+    noise: Float[Tensor, "members batch latents"],
+) -> Terms:
+    """Distortion, rate of each latent, and squared error: sums over pixels, means over the batch.
+
+    A Gaussian code is sampled once (z = mean + deviation * noise). A categorical one is summed out:
+    its decoder sees each class once, weighted by q(z | x), and needs no noise.
+    """
+    code = model.encode(x)
+    if model.network.latent == "gaussian":
+        mean, log_variance = code
+        rate = gaussian_kl(mean, log_variance)
+        decoded = model.decode(mean + (log_variance / 2).exp() * noise)
+        weight = None
+    else:
+        rate, weight = categorical_kl(code[0]), code[0].softmax(-1)
+        every = torch.eye(model.network.latents, device=x.device).expand(len(x), -1, -1)
+        decoded = model.decode(every)[:, None]
+        target = target.unsqueeze(2)
+
+    def average(values: Tensor) -> Tensor:
+        return (values if weight is None else (weight * values).sum(-1)).mean(1)
+
+    distortion = average(objective.distortion(decoded, target))
+    if objective.target == "labels":
+        error = torch.zeros_like(distortion)
+    else:
+        error = average(squared_error(objective.mean(decoded), target))
+    return Terms(distortion, rate.mean(1), error)
+
+
+class Runs:
+    """What `fit` returns: tidy curves, and the trained members.
+
+    members:   one dict for each
+    models:    their networks, weights stacked along the first axis
+    diverged:  {member: step} of those that were frozen
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        members: list[dict[str, Any]],
+        models: Model,
+        rows: list[dict[str, Any]],
+        diverged: dict[int, int],
+    ) -> None:
+        self.network, self.objective = network, objective
+        self.members, self.models = members, models.eval()
+        self.rows, self.diverged = rows, diverged
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row for each member and logged step, averages since the row before; in nats.
+
+        Columns: member and its parameters (a schedule or vector as text); step, loss, distortion,
+        rate, rate_0, rate_1, ... (one for each latent), error (squared, over all pixels), seconds.
+        """
+        return pd.DataFrame(self.rows)
+
+    @property
+    def final(self) -> pd.DataFrame:
+        """The last row of each member."""
+        return self.history.groupby("member").tail(1).reset_index(drop=True)
+
+    def encode(
+        self, images: Float[Tensor, "n c h w"], members: Sequence[int] | None = None
+    ) -> tuple[Float[Tensor, "members n latents"], ...]:
+        """q(z | x) of the chosen members: (mean, log variance), or (logits,)."""
+        model = self._chosen(members)
+        with torch.no_grad():
+            parts = [model.encode(_spread(part, model)) for part in images.split(1000)]
+        return tuple(torch.cat(column, 1) for column in zip(*parts, strict=True))
+
+    def decode(
+        self, z: Float[Tensor, "members n latents"], members: Sequence[int] | None = None
+    ) -> Float[Tensor, "members n output"]:
+        """The mean of q(target | z) of the chosen members: pixels, or class probabilities."""
+        model = self._chosen(members)
+        with torch.no_grad():
+            return self.objective.mean(model.decode(z.to(_device_of(model))))
+
+    def traverse(
+        self,
+        image: Float[Tensor, "c h w"],
+        values: Float[Tensor, "values"],
+        members: Sequence[int] | None = None,
+    ) -> Float[Tensor, "members latents values c h w"]:
+        """Reconstructions of one image as each latent in turn runs through `values`."""
+        mean = self.encode(image[None], members)[0]
+        latents = mean.shape[-1]
+        z = mean[:, :, None].repeat(1, latents, len(values), 1)
+        for j in range(latents):
+            z[:, j, :, j] = values.to(z)
+        decoded = self.decode(z.flatten(1, 2), members)
+        return decoded.unflatten(1, (latents, len(values))).unflatten(3, self.network.picture)
+
+    def save(self, path: Path | str) -> None:
+        """One safetensors file; everything but the weights is JSON in its header."""
+        header = {
+            "format": FORMAT,
+            "network": asdict(self.network),
+            "objective": asdict(self.objective),
+            "members": [_plain(m) for m in self.members],
+            "rows": self.rows,
+            "diverged": list(self.diverged.items()),
+        }
+        _write(Path(path), dict(self.models.state_dict()), header)
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> Runs:
+        """What `save` wrote."""
+        tensors, header = _read(Path(path), device)
+        network = _tuples(Network, header["network"])
+        members = [_member(m) for m in header["members"]]
+        model = network.build(torch.tensor([m["seed"] for m in members], device=device))
+        model.load_state_dict(tensors)
+        objective = header["objective"]
+        objective["beta"] = _beta(objective["beta"])
+        objective["anchors"] = {int(j): s for j, s in objective["anchors"].items()}
+        diverged = {int(m): int(s) for m, s in header["diverged"]}
+        return cls(network, Objective(**objective), members, model, header["rows"], diverged)
+
+    def _chosen(self, members: Sequence[int] | None) -> Model:
+        if members is None:
+            return self.models
+        known = range(len(self.members))
+        if not len(members) or any(m not in known for m in members):
+            raise ValueError(f"members must be some of 0..{len(known) - 1}, got {list(members)}")
+        rows = torch.tensor(list(members))
+        chosen = self.network.build(torch.tensor([self.members[m]["seed"] for m in members]))
+        chosen.to(_device_of(self.models))
+        chosen.load_state_dict({k: v[rows] for k, v in self.models.state_dict().items()})
+        return chosen.eval()
+
+
+class _State:
+    """What training changes, and what a checkpoint holds."""
+
+    def __init__(self, model: Model, optimiser: Optimiser) -> None:
+        self.model, self.optimiser = model, optimiser
+        self.weights = list(model.parameters())
+        self.first = [torch.zeros_like(w) for w in self.weights]
+        self.second = [torch.zeros_like(w) for w in self.weights]
+        self.average = [w.detach().clone() for w in self.weights] if optimiser.average else []
+        self.members = len(self.weights[0])
+        self.sums: Tensor | None = None
+        self.step, self.seconds, self.logged = 0, 0.0, 0
+        self.rows: list[dict[str, Any]] = []
+        self.diverged: dict[int, int] = {}
+
+    def update(self, loss: Float[Tensor, "members"], rates: list[float]) -> None:
+        for member in (~loss.isfinite()).nonzero().flatten().tolist():
+            self.diverged.setdefault(member, self.step)
+        gradients = torch.autograd.grad(loss.sum(), self.weights)
+        gradients = [g.contiguous() for g in gradients]  # the fused kernel reads plain memory
+        first, second = self.optimiser.betas
+        with torch.no_grad():
+            for start, stop in self._groups(rates):
+                part = slice(start, stop)
+                adam(
+                    [w[part] for w in self.weights],
+                    [g[part] for g in gradients],
+                    [m[part] for m in self.first],
+                    [v[part] for v in self.second],
+                    [],
+                    [torch.tensor(float(self.step), device=loss.device) for _ in self.weights],
+                    fused=True,
+                    amsgrad=False,
+                    beta1=first,
+                    beta2=second,
+                    lr=rates[start],
+                    weight_decay=0.0,
+                    eps=self.optimiser.epsilon,
+                    maximize=False,
+                )
+                for mean, weight in zip(self.average, self.weights, strict=False):
+                    mean[part].lerp_(weight[part], 1 - self.optimiser.average)
+        self.step += 1
+
+    def _groups(self, rates: list[float]) -> list[tuple[int, int]]:
+        """Runs of neighbouring members that still train and share a learning rate."""
+        groups = []
+        for rate, run in itertools.groupby(
+            range(self.members), lambda m: None if m in self.diverged else rates[m]
+        ):
+            run = list(run)
+            if rate is not None:
+                groups.append((run[0], run[-1] + 1))
+        return groups
+
+    def tally(self, loss: Tensor, parts: Terms) -> None:
+        columns = [loss[:, None], parts.distortion[:, None], parts.error[:, None], parts.rate]
+        values = torch.cat(columns, 1).detach()
+        self.sums = values if self.sums is None else self.sums + values
+
+    def log(self, members: list[dict[str, Any]]) -> None:
+        means = (self.sums / (self.step - self.logged)).tolist()
+        for i, (member, (loss, distortion, error, *rate)) in enumerate(
+            zip(members, means, strict=True)
+        ):
+            if i in self.diverged:
+                continue
+            self.rows.append(
+                {"member": i}
+                | {
+                    k: v if isinstance(v, int | float) else str(v)
+                    for k, v in member.items()
+                    if v is not None
+                }
+                | {"step": self.step, "loss": loss, "distortion": distortion, "rate": sum(rate)}
+                | {f"rate_{j}": r for j, r in enumerate(rate)}
+                | {"error": error, "seconds": self.seconds}
+            )
+        self.sums, self.logged = None, self.step
+
+    def result(self) -> Model:
+        with torch.no_grad():
+            for mean, weight in zip(self.average, self.weights, strict=False):
+                weight.copy_(mean)
+        return self.model.requires_grad_(False)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        kinds = {"weight": self.weights, "first": self.first, "second": self.second}
+        kinds["average"] = self.average
+        tensors = {f"{kind}.{i}": t for kind, ts in kinds.items() for i, t in enumerate(ts)}
+        return tensors | ({} if self.sums is None else {"sums": self.sums})
+
+    def save(self, path: Path, run: dict[str, Any]) -> None:
+        header = {"format": FORMAT, "run": run, "rows": self.rows, "step": self.step}
+        header |= {"seconds": self.seconds, "logged": self.logged}
+        _write(path, self._tensors(), header | {"diverged": list(self.diverged.items())})
+
+    def restore(self, path: Path, run: dict[str, Any]) -> None:
+        tensors, header = _read(path, self.weights[0].device)
+        if header["run"] != run:
+            other = [k for k in run if header["run"].get(k) != run[k]]
+            raise ValueError(
+                f"checkpoint {path} is of another run: it differs in {', '.join(other)}; "
+                "name another file, or delete it to start again"
+            )
+        self.sums = tensors.pop("sums", None)
+        with torch.no_grad():
+            for name, own in self._tensors().items():
+                if name != "sums":
+                    own.copy_(tensors[name])
+        self.rows, self.step = header["rows"], header["step"]
+        self.seconds, self.logged = header["seconds"], header["logged"]
+        self.diverged = {int(m): int(s) for m, s in header["diverged"]}
+
+
+class _Order:
+    """Which pictures each member sees at a step: its own shuffle of each epoch."""
+
+    def __init__(self, seeds: list[int], size: int, batch: int, device: torch.device) -> None:
+        self.seeds, self.size, self.batch, self.device = seeds, size, batch, device
+        self.epoch: int | None = None
+
+    def __call__(self, step: int) -> Int64[Tensor, "members batch"]:
+        epoch, within = divmod(step, self.size // self.batch)
+        if epoch != self.epoch:
+            shuffles = [
+                torch.randperm(self.size, generator=self._generator(s, epoch)) for s in self.seeds
+            ]
+            self.shuffles, self.epoch = torch.stack(shuffles).to(self.device), epoch
+        return self.shuffles[:, within * self.batch : (within + 1) * self.batch]
+
+    @staticmethod
+    def _generator(seed: int, epoch: int) -> torch.Generator:
+        counter = torch.tensor([[epoch], [0], [ORDER], [0]])
+        high, low, *_ = philox(counter, torch.tensor([[seed & 0xFFFFFFFF], [seed >> 32]]))[
+            :, 0
+        ].tolist()
+        return torch.Generator().manual_seed(high << 31 | low >> 1)
+
+
+def _divergences(network: Network) -> int:
+    return network.latents if network.latent == "gaussian" else 1
+
+
+def _spread(images: Tensor, model: Model) -> Tensor:
+    members = len(next(model.parameters()))
+    return images.to(_device_of(model)).expand(members, *images.shape)
+
+
+def _device_of(model: Model) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device is {str(device)!r}, but this machine has no GPU that PyTorch can use; "
+            "leave device out to train on the CPU"
+        )
+    return device
+
+
+def _check_member(member: Member, index: int) -> dict[str, Any]:
+    for key in member:
+        if key not in DEFAULTS:
+            near = difflib.get_close_matches(str(key), DEFAULTS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"member {index} has the key {key!r}, not one of {list(DEFAULTS)}{hint}"
+            )
+    full = DEFAULTS | dict(member)
+    if full["beta"] is not None:
+        check_beta(full["beta"])
+    if full["l2"] is not None:
+        check_l2(full["l2"])
+    if full["learning_rate"] is not None:
+        _check_rate(full["learning_rate"])
+    if not (isinstance(full["seed"], int) and 0 <= full["seed"] < 2**63):
+        raise ValueError(f"member {index}: seed must be an integer >= 0, got {full['seed']!r}")
+    return full
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 < rate < math.inf:
+        raise ValueError(f"learning_rate must be positive and finite, got {rate!r}")
+
+
+def _check_fit(
+    network: Network,
+    objective: Objective,
+    data: Dataset,
+    members: list[dict[str, Any]],
+    steps: int,
+    batch_size: int,
+) -> None:
+    if not members:
+        raise ValueError("members must not be empty; one model with defaults is [{}]")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if not 1 <= batch_size <= len(data):
+        raise ValueError(
+            f"batch_size must lie in 1..{len(data)}, the data's size, got {batch_size}"
+        )
+    if data.images.shape[1:] != network.picture:
+        raise ValueError(
+            f"data has pictures of shape {tuple(data.images.shape[1:])}, "
+            f"but network takes {network.picture}"
+        )
+    if objective.target == "labels":
+        if data.labels is None:
+            raise ValueError(f"objective's target is 'labels', but {data.name} has none")
+        classes = int(data.labels.max()) + 1
+        if classes > network.outputs:
+            raise ValueError(
+                f"data has {classes} classes, but network.outputs is {network.outputs}"
+            )
+    elif network.outputs != math.prod(network.picture):
+        raise ValueError(
+            f"network.outputs must be {math.prod(network.picture)}, one for each pixel of "
+            f"{network.picture}, got {network.outputs}"
+        )
+    latents = _divergences(network)
+    for beta in (objective.beta, *(m["beta"] for m in members)):
+        if isinstance(beta, Sequence) and len(beta) != latents:
+            raise ValueError(f"beta has {len(beta)} entries for {latents} latents")
+    for latent in objective.anchors:
+        if latent >= latents:
+            raise ValueError(f"anchors names latent {latent}, but there are {latents}")
+
+
+def _plain(member: Member) -> dict[str, Any]:
+    return {k: asdict(v) if isinstance(v, Schedule) else v for k, v in member.items()}
+
+
+def _label(value: Any) -> int | float | str:
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _beta(value: Any) -> Beta | None:
+    """A beta that was written as JSON."""
+    if isinstance(value, dict):
+        return Schedule(tuple(tuple(knot) for knot in value["knots"]))
+    return value
+
+
+def _member(member: Member) -> dict[str, Any]:
+    return dict(member) | {"beta": _beta(member["beta"])}
+
+
+def _tuples(kind: type, values: Mapping[str, Any]) -> Any:
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write a safetensors file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        whole = {k: t.detach().contiguous() for k, t in tensors.items()}
+        safetensors.torch.save_file(whole, part, metadata={"ibbook": json.dumps(header)})
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with safetensors.safe_open(path, "pt", device=str(device)) as file:
+        header = json.loads((file.metadata() or {}).get("ibbook", "{}"))
+        if header.get("format") != FORMAT:
+            raise ValueError(
+                f"{path} is of format {header.get('format')}, this version reads {FORMAT}; "
+                "train again, or use the version that wrote it"
+            )
+        return {k: file.get_tensor(k) for k in file.keys()}, header  # noqa: SIM118

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ibbook.networks import Double, Halve, Network, conv, mlp
+
+SEEDS = torch.tensor([3, 4, 5])
+
+
+def plain_conv(seed_model, member, channels=(8, 16)):
+    """The same convolutional network for one member, as anyone would write it in PyTorch."""
+
+    def copy(layer, source):
+        weight = source.weight[member]
+        layer.weight.data = weight.T if isinstance(layer, nn.Linear) else weight
+        layer.bias.data = source.bias[member]
+        return layer
+
+    weighted = [m for m in seed_model.modules() if hasattr(m, "weight")]
+    sources = iter(weighted)
+    encoder = nn.Sequential(
+        copy(nn.Conv2d(1, 8, 4, 2, 1), next(sources)),
+        nn.ReLU(),
+        copy(nn.Conv2d(8, 16, 4, 2, 1), next(sources)),
+        nn.ReLU(),
+    )
+    dense = [copy(nn.Linear(256, 32), next(sources)), copy(nn.Linear(32, 6), next(sources))]
+    back = [copy(nn.Linear(3, 32), next(sources)), copy(nn.Linear(32, 256), next(sources))]
+    decoder = nn.Sequential(
+        copy(nn.ConvTranspose2d(16, 8, 4, 2, 1), next(sources)),
+        nn.ReLU(),
+        copy(nn.ConvTranspose2d(8, 1, 4, 2, 1), next(sources)),
+    )
+
+    def encode(x):
+        h = encoder(x).permute(0, 2, 3, 1).flatten(1)
+        return dense[1](dense[0](h).relu()).chunk(2, -1)
+
+    def decode(z):
+        h = back[1](back[0](z).relu()).relu().unflatten(1, (4, 4, 16)).permute(0, 3, 1, 2)
+        return decoder(h).flatten(1)
+
+    return encode, decode
+
+
+def test_each_member_of_a_convolutional_network_is_the_plain_network():
+    model = conv((1, 16, 16), latents=3, channels=(8, 16), hidden=32).build(SEEDS)
+    x = torch.rand(3, 5, 1, 16, 16)
+    mean, log_variance = model.encode(x)
+    decoded = model.decode(mean)
+    for i in range(3):
+        encode, decode = plain_conv(model, i)
+        torch.testing.assert_close((mean[i], log_variance[i]), encode(x[i]))
+        torch.testing.assert_close(decoded[i], decode(mean[i]))
+
+
+@pytest.mark.parametrize("layer", [Halve, Double])
+@pytest.mark.parametrize("members", [1, 3])
+def test_convolution_as_a_matrix_product_is_the_convolution(layer, members):
+    layer = layer(SEEDS[:members], 5, 7, 0).double()
+    x = torch.randn(members, 2, 6, 8, 5, dtype=torch.float64, requires_grad=True)
+    one, other = layer(x), layer.as_product(x)
+    torch.testing.assert_close(one, other)
+    probe = torch.randn_like(one)
+    gradients = [torch.autograd.grad(y, [x, *layer.parameters()], probe) for y in (one, other)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_each_member_of_an_mlp_is_the_plain_network():
+    model = mlp((1, 4, 4), latents=2, hidden=(8, 6), decoder=(), outputs=3).build(SEEDS)
+    x = torch.rand(3, 5, 1, 4, 4)
+    mean, log_variance = model.encode(x)
+    first, second, third, last = (m for m in model.modules() if hasattr(m, "weight"))
+    for i in range(3):
+        h = x[i].flatten(1)
+        for layer in (first, second):
+            h = (h @ layer.weight[i] + layer.bias[i]).relu()
+        code = h @ third.weight[i] + third.bias[i]
+        torch.testing.assert_close(torch.cat([mean[i], log_variance[i]], 1), code)
+        expected = mean[i] @ last.weight[i] + last.bias[i]
+        torch.testing.assert_close(model.decode(mean)[i], expected)
+
+
+def test_softplus_gives_the_deviation_of_the_vib_paper():
+    options = {"latents": 2, "hidden": (8,)}
+    plain = mlp((1, 4, 4), **options).build(SEEDS)
+    soft = mlp((1, 4, 4), **options, spread="softplus").build(SEEDS)
+    x = torch.rand(3, 5, 1, 4, 4)
+    raw, log_variance = plain.encode(x)[1], soft.encode(x)[1]
+    torch.testing.assert_close((log_variance / 2).exp(), torch.nn.functional.softplus(raw - 5))
+
+
+def test_initial_weights_have_the_spread_of_pytorch_and_depend_on_the_own_seed_only():
+    network = mlp((1, 8, 8), latents=4, hidden=(256,))
+    model = network.build(SEEDS)
+    alone = network.build(SEEDS[1:2])
+    for together, single in zip(model.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(together[1:2], single)
+        assert not torch.equal(together[0], together[1])
+    weight = next(m for m in model.modules() if hasattr(m, "weight")).weight
+    bound = 1 / 64**0.5
+    assert 0.99 * bound < weight.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: mlp((8, 8), latents=2), r"picture must be \(channels, height, width\)"),
+        (lambda: mlp((1, 8, 8), latents=0), "sizes must be positive integers"),
+        (lambda: mlp((1, 8, 8), latents=2, latent="beta"), "latent must be 'gaussian'"),
+        (lambda: mlp((1, 8, 8), latents=2, spread="exp"), "spread must be 'log_variance'"),
+        (lambda: conv((1, 20, 20), latents=2), "divisible by 16 for 4 halvings, got 20x20"),
+        (lambda: conv((1, 16, 32), latents=2), "picture must be square"),
+        (lambda: Network("rnn", (1, 8, 8), 2, 64, (8,), (8,)), "kind must be 'mlp' or 'conv'"),
+    ],
+)
+def test_bad_networks_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats
+
+from ibbook.noise import normal, philox, uniform
+
+# kat_vectors of Random123 1.14 (Salmon et al.): counter, key, answer of philox4x32-10
+KNOWN = [
+    ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+    (
+        [0xFFFFFFFF] * 4,
+        [0xFFFFFFFF] * 2,
+        [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD],
+    ),
+    (
+        [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+        [0xA4093822, 0x299F31D0],
+        [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+    ),
+]
+
+
+@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN)
+def test_philox_gives_the_known_answers(counter, key, answer):
+    got = philox(torch.tensor(counter)[:, None], torch.tensor(key)[:, None])
+    assert got[:, 0].tolist() == answer
+
+
+def test_numbers_depend_on_each_of_seed_step_and_stream_and_on_nothing_else():
+    seeds = torch.tensor([5, 6, 2**62])
+    whole = uniform(seeds, 3, (2, 5), stream=1)
+    assert torch.equal(whole[1:2], uniform(seeds[1:2], 3, (2, 5), stream=1))
+    others = [
+        uniform(seeds, 4, (2, 5), stream=1),
+        uniform(seeds, 3, (2, 5), stream=2),
+        whole.roll(1, 0),
+    ]
+    for other in others:
+        assert not (whole == other).any()
+
+
+def test_uniform_numbers_are_uniform():
+    u = uniform(torch.arange(20), 0, (5000,)).flatten().numpy()
+    assert u.min() > 0
+    assert u.max() <= 1
+    assert stats.kstest(u, "uniform").pvalue > 1e-3
+
+
+def test_normal_numbers_are_normal_and_independent():
+    z = normal(torch.arange(20), 7, (5001,))
+    assert stats.kstest(z.flatten().numpy(), "norm").pvalue > 1e-3
+    off_diagonal = torch.corrcoef(z) - torch.eye(20)
+    assert off_diagonal.abs().max() < 5 / 5001**0.5
+    halves = torch.corrcoef(z.reshape(-1)[: 20 * 5000].reshape(2, -1))[0, 1]
+    assert halves.abs() < 5 / 50_000**0.5

@@ -1,0 +1,377 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import distributions as D
+
+from ibbook.datasets import Dataset, load
+from ibbook.networks import conv, mlp
+from ibbook.noise import normal
+from ibbook.objective import Objective
+from ibbook.schedules import Schedule, cyclical, linear
+from ibbook.training import Optimiser, Runs, fit, grid, terms
+
+SMALL = mlp((1, 8, 8), latents=3, hidden=(16,))
+VIB = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=(), outputs=10)
+LABELS = Objective(output="categorical", target="labels")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def weights(runs, member=0):
+    return {k: v[member] for k, v in runs.models.state_dict().items()}
+
+
+def assert_same(one, other, **tolerance):
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], **tolerance)
+
+
+MEMBERS = [
+    {"beta": b, "seed": s, "learning_rate": r}
+    for b in (0.1, 1.0, 4.0, linear(0, 4, 50))
+    for s, r in ((0, 1e-3), (1, 1e-3), (1, 3e-3), (2, 1e-2))
+]
+
+
+@pytest.mark.parametrize(
+    ("network", "objective"),
+    [
+        (SMALL, Objective()),
+        (VIB, LABELS),
+        (conv((1, 8, 8), latents=2, channels=(4, 8), hidden=16), Objective(l2=0.1)),
+        (mlp((1, 8, 8), latents=4, hidden=(16,), latent="categorical"), Objective()),
+    ],
+    ids=["vae", "vib", "convolutional", "categorical"],
+)
+def test_a_member_alone_equals_the_same_member_among_sixteen(digits, network, objective):
+    options = {"steps": 100, "batch_size": 16, "log_every": 50}
+    together = fit(network, objective, digits, MEMBERS, **options)
+    for i in (0, 6, 15):
+        alone = fit(network, objective, digits, [MEMBERS[i]], **options)
+        assert_same(weights(together, i), weights(alone), atol=1e-5, rtol=1e-5)
+        rows = together.history.query("member == @i")
+        np.testing.assert_allclose(rows["loss"], alone.history["loss"], rtol=1e-5)
+
+
+def test_the_order_of_members_does_not_matter(digits):
+    options = {"steps": 30, "batch_size": 16}
+    forward = fit(SMALL, Objective(), digits, MEMBERS, **options)
+    backward = fit(SMALL, Objective(), digits, MEMBERS[::-1], **options)
+    for i in range(16):
+        assert_same(weights(forward, i), weights(backward, 15 - i), atol=1e-6, rtol=1e-6)
+
+
+def plain_loss(model, x, target, noise, beta, l2, output):
+    """The objective of one member, written with torch.distributions and no member axis."""
+    mean, log_variance = (c[0] for c in model.encode(x[None]))
+    q = D.Normal(mean, (log_variance / 2).exp())
+    decoded = model.decode((q.loc + q.scale * noise)[None])[0]
+    rate = D.kl_divergence(q, D.Normal(torch.zeros(()), torch.ones(()))) @ torch.tensor(beta)
+    if output == "categorical":
+        return (-D.Categorical(logits=decoded).log_prob(target) + rate).mean()
+    if output == "bernoulli":
+        distortion = -D.Bernoulli(logits=decoded, validate_args=False).log_prob(target).sum(1)
+        decoded = decoded.sigmoid()
+    else:
+        distortion = -D.Normal(decoded, 0.5**0.5).log_prob(target).sum(1)
+    return (distortion + rate + l2 * (decoded - target).square().sum(1)).mean()
+
+
+@pytest.mark.parametrize("output", ["bernoulli", "gaussian", "categorical"])
+def test_loss_and_gradient_equal_an_unbatched_reference(output):
+    network, target = (VIB, "labels") if output == "categorical" else (SMALL, "images")
+    objective = Objective(output=output, target=target, variance=0.5)
+    seeds, beta = torch.tensor([4, 9]), [0.5, 2.0, 0.0]
+    l2 = 0.0 if output == "categorical" else 0.3
+    model = network.build(seeds)
+    x, noise = torch.rand(2, 6, 1, 8, 8), normal(seeds, 0, (6, 3))
+    goal = torch.randint(10, (2, 6)) if output == "categorical" else x.flatten(2)
+    parts = terms(model, objective, x, goal, noise)
+    loss = parts.distortion + parts.rate @ torch.tensor(beta) + l2 * parts.error
+    gradients = torch.autograd.grad(loss.sum(), list(model.parameters()))
+    for i in range(2):
+        single = network.build(seeds[i : i + 1])
+        expected = plain_loss(single, x[i], goal[i], noise[i], beta, l2, output)
+        torch.testing.assert_close(loss[i], expected)
+        reference = torch.autograd.grad(expected, list(single.parameters()))
+        for ours, theirs in zip(gradients, reference, strict=True):
+            torch.testing.assert_close(ours[i], theirs[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_categorical_code_is_summed_out_exactly():
+    network = mlp((1, 4, 4), latents=3, hidden=(8,), latent="categorical")
+    model = network.build(torch.tensor([1]))
+    x = torch.rand(1, 5, 1, 4, 4)
+    parts = terms(model, Objective(), x, x.flatten(2), torch.zeros(1, 5, 3))
+    (logits,) = model.encode(x)
+    expected = 0.0
+    for k in range(3):
+        z = torch.eye(3)[k].expand(1, 5, 3)
+        losses = Objective().distortion(model.decode(z), x.flatten(2))
+        expected += (logits.softmax(-1)[..., k] * losses).mean()
+    torch.testing.assert_close(parts.distortion[0], expected)
+
+
+def test_adam_is_that_of_torch_with_each_members_own_rate_and_the_average_is_kept(digits):
+    members = [{"seed": 0, "learning_rate": 1e-2}, {"seed": 1, "learning_rate": 1e-3}]
+    decay = linear(1, 0.2, 20)
+    optimiser = Optimiser(betas=(0.5, 0.9), epsilon=1e-6, decay=decay, average=0.9)
+    runs = fit(VIB, LABELS, digits, members, steps=20, batch_size=10, optimiser=optimiser)
+    for i, member in enumerate(members):
+        seed = torch.tensor([member["seed"]])
+        model = VIB.build(seed)
+        plain = torch.optim.Adam(model.parameters(), betas=(0.5, 0.9), eps=1e-6)
+        average = {k: v.clone() for k, v in model.state_dict().items()}
+        order = digits_order(member["seed"], len(digits), 20 * 10)
+        for step in range(20):
+            rows = order[step * 10 : step * 10 + 10]
+            x, noise = (
+                digits.batch(rows) / digits.scale,
+                normal(seed, step, (10, 3), stream=1_000_001),
+            )
+            loss = plain_loss(
+                model, x, digits.labels[rows], noise[0], [1.0] * 3, 0.0, "categorical"
+            )
+            plain.param_groups[0]["lr"] = member["learning_rate"] * decay(step)
+            plain.zero_grad()
+            loss.backward()
+            plain.step()
+            for k, v in model.state_dict().items():
+                average[k] = 0.9 * average[k] + 0.1 * v
+        assert_same(weights(runs, i), {k: v[0] for k, v in average.items()}, atol=2e-5, rtol=1e-4)
+
+
+def digits_order(seed, size, count):
+    """What `fit` shows a member, read off a data set whose pictures carry their own index."""
+    index = torch.arange(size)
+    coded = torch.stack([index % 256, index // 256], 1).to(torch.uint8).reshape(size, 1, 1, 2)
+    seen = []
+
+    class Spy(Dataset):
+        def batch(self, indices, device=None):
+            seen.extend(indices[0].tolist())
+            return super().batch(indices, device)
+
+    spy = Spy.from_arrays(coded.numpy())
+    fit(
+        mlp((1, 1, 2), latents=1, hidden=(1,)),
+        Objective(),
+        spy,
+        [{"seed": seed}],
+        steps=count // 10,
+        batch_size=10,
+    )
+    return torch.tensor(seen)
+
+
+def test_every_epoch_shows_every_picture_once_in_another_order(digits):
+    seen = digits_order(3, 40, 80)
+    first, second = seen[:40], seen[40:]
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(40))
+    assert first.tolist() != second.tolist()
+    assert digits_order(4, 40, 40).tolist() != first.tolist()
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e30])
+def test_a_diverging_member_is_frozen_and_reported_and_the_others_do_not_notice(digits, rate):
+    wild = [{"seed": 0}, {"seed": 1, "learning_rate": rate}, {"seed": 2}]
+    options = {"steps": 60, "batch_size": 16, "log_every": 10}
+    runs = fit(SMALL, Objective(), digits, wild, **options)
+    assert list(runs.diverged) == [1]
+    assert 0 < runs.diverged[1] < 60
+    calm = fit(SMALL, Objective(), digits, [wild[0], wild[2]], **options)
+    for i, j in ((0, 0), (2, 1)):
+        assert_same(weights(runs, i), weights(calm, j), atol=1e-6, rtol=1e-6)
+    history = runs.history.query("member == 1")
+    assert history["step"].max() <= runs.diverged[1] or history.empty
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from ibbook import training
+from ibbook.datasets import load
+from ibbook.networks import mlp
+from ibbook.objective import Objective
+from ibbook.schedules import linear
+network = mlp((1, 8, 8), latents=3, hidden=(16,))
+members = [dict(seed=0), dict(seed=1, beta=linear(0, 4, 300)), dict(seed=2, learning_rate=1e6)]
+where, out, halt = map(str, sys.argv[1:])
+if halt == "step":
+    inner = training._State.tally
+    def tally(self, *args):
+        inner(self, *args)
+        if self.step == 217:
+            print("ready", flush=True); time.sleep(60)
+    training._State.tally = tally
+if halt == "write":
+    inner, calls = training.os.replace, []
+    def replace(a, b):
+        calls.append(1)
+        if len(calls) == 150:
+            print("ready", flush=True); time.sleep(60)
+        inner(a, b)
+    training.os.replace = replace
+runs = training.fit(network, Objective(), load("digits"), members, steps=300, batch_size=16,
+    log_every=37, optimiser=training.Optimiser(average=0.99), checkpoint=where,
+    checkpoint_seconds=0)
+runs.save(out)
+"""
+
+
+@pytest.mark.parametrize("halt", ["step", "write"])
+def test_a_run_killed_in_a_step_or_a_write_ends_bit_for_bit_like_one_that_was_not(tmp_path, halt):
+    def start(name, halt):
+        paths = [str(tmp_path / f"{name}.checkpoint"), str(tmp_path / f"{name}.runs"), halt]
+        return subprocess.Popen([sys.executable, "-c", RUN, *paths], stdout=subprocess.PIPE)
+
+    with start("killed", halt) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed.runs").exists()
+    for name in ("killed", "whole"):
+        with start(name, "no") as process:
+            pass
+        assert process.returncode == 0
+    killed, whole = (Runs.load(tmp_path / f"{n}.runs") for n in ("killed", "whole"))
+    for one, other in zip(killed.models.parameters(), whole.models.parameters(), strict=True):
+        assert torch.equal(one.nan_to_num(), other.nan_to_num())
+    assert killed.diverged == whole.diverged
+    assert killed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
+
+
+def test_training_lowers_the_loss_and_beta_lowers_the_rate(digits):
+    runs = fit(
+        SMALL,
+        Objective(),
+        digits,
+        grid(beta=[0.5, 8.0], seed=range(2)),
+        steps=400,
+        batch_size=64,
+        log_every=100,
+        optimiser=Optimiser(learning_rate=3e-3),
+    )
+    table = runs.history.pivot(index="step", columns="member", values="loss")
+    assert (table.iloc[-1] < table.iloc[0]).all()
+    rate = runs.final.groupby("beta")["rate"].mean()
+    assert rate[0.5] > 2 * rate[8.0]
+
+
+def test_history_is_tidy(digits):
+    members = [{"beta": 2.0, "seed": 3, "l2": 0.5}, {"beta": 1.0, "seed": 4, "l2": 0.0}]
+    runs = fit(SMALL, Objective(), digits, members, steps=10, batch_size=32, log_every=5)
+    history = runs.history
+    assert history["step"].tolist() == [5, 5, 10, 10]
+    assert history["member"].tolist() == [0, 1, 0, 1]
+    np.testing.assert_allclose(history[["rate_0", "rate_1", "rate_2"]].sum(axis=1), history["rate"])
+    expected = (
+        history["distortion"] + history["beta"] * history["rate"] + history["l2"] * history["error"]
+    )
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-6)
+    assert runs.final["step"].tolist() == [10, 10]
+
+
+def test_runs_come_back_from_their_file_and_choose_members(digits, tmp_path):
+    members = [{"seed": 0, "beta": cyclical(10, 2)}, {"seed": 1, "beta": [1.0, 2.0, 3.0]}]
+    objective = Objective(anchors={2: 0.5}, l2=0.1)
+    runs = fit(SMALL, objective, digits, members, steps=10, batch_size=32)
+    runs.save(tmp_path / "runs")
+    back = Runs.load(tmp_path / "runs")
+    assert_same(dict(runs.models.state_dict()), dict(back.models.state_dict()), rtol=0, atol=0)
+    assert (back.network, back.objective, back.members) == (runs.network, objective, runs.members)
+    assert isinstance(back.members[0]["beta"], Schedule)
+    assert back.history.equals(runs.history)
+
+    images = digits.images[:7] / digits.scale
+    mean, log_variance = back.encode(images)
+    assert mean.shape == log_variance.shape == (2, 7, 3)
+    torch.testing.assert_close(back.encode(images, [1])[0], mean[1:])
+    assert back.decode(mean).shape == (2, 7, 64)
+    steps = back.traverse(images[0], torch.linspace(-2, 2, 5), [1])
+    assert steps.shape == (1, 3, 5, 1, 8, 8)
+    z = mean[1:, :1].clone()
+    z[..., 2] = 2
+    torch.testing.assert_close(steps[:, 2, 4].flatten(1), back.decode(z, [1])[:, 0])
+    with pytest.raises(ValueError, match=r"members must be some of 0..1, got \[2\]"):
+        back.encode(images, [2])
+
+
+def test_a_checkpoint_of_another_run_or_format_is_refused(digits, tmp_path):
+    path = tmp_path / "c"
+    options = {"batch_size": 16, "checkpoint": path, "log_every": 5}
+    fit(SMALL, Objective(), digits, [{}], steps=5, **options)
+    with pytest.raises(ValueError, match="is of another run: it differs in objective, members"):
+        fit(SMALL, Objective(beta=2.0), digits, [{"seed": 1}], steps=5, **options)
+    longer = fit(SMALL, Objective(), digits, [{}], steps=10, **options)
+    whole = fit(SMALL, Objective(), digits, [{}], steps=10, batch_size=16, log_every=5)
+    assert_same(weights(longer), weights(whole), rtol=0, atol=0)
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "alien")
+    with pytest.raises(ValueError, match="format None, this version reads 1"):
+        Runs.load(tmp_path / "alien")
+
+
+UNLABELLED = Dataset.from_arrays(np.zeros((20, 8, 8), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"members": [{"bta": 1.0}]}, r"member 0 has the key 'bta'.*did you mean 'beta'"),
+        ({"members": []}, "members must not be empty"),
+        ({"members": [{"beta": -1.0}]}, "beta must be finite and >= 0, got -1.0"),
+        ({"members": [{"beta": [1.0, 2.0]}]}, "beta has 2 entries for 3 latents"),
+        ({"members": [{"l2": -1.0}]}, "l2 must be finite and >= 0"),
+        ({"members": [{"seed": 0.5}]}, "seed must be an integer >= 0, got 0.5"),
+        ({"members": [{"learning_rate": 0.0}]}, "learning_rate must be positive"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"batch_size": 21}, r"batch_size must lie in 1\.\.20, the data's size, got 21"),
+        ({"network": mlp((1, 4, 4), latents=2)}, r"pictures of shape \(1, 8, 8\), but network"),
+        ({"network": VIB}, "network.outputs must be 64"),
+        ({"network": VIB, "objective": LABELS}, "target is 'labels', but own has none"),
+        ({"objective": Objective(anchors={3: 0.5})}, "anchors names latent 3, but there are 3"),
+    ],
+)
+def test_bad_input_is_named_before_training_starts(change, message):
+    call = {
+        "network": SMALL,
+        "objective": Objective(),
+        "members": [{}],
+        "steps": 1,
+        "batch_size": 4,
+    }
+    call |= change
+    with pytest.raises(ValueError, match=message):
+        fit(call.pop("network"), call.pop("objective"), UNLABELLED, call.pop("members"), **call)
+
+
+def test_labels_beyond_the_outputs_are_named(digits):
+    network = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=(), outputs=5)
+    with pytest.raises(ValueError, match=r"data has 10 classes, but network\.outputs is 5"):
+        fit(network, LABELS, digits, [{}], steps=1, batch_size=4)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="device is 'cuda', but this machine has no GPU"):
+        fit(SMALL, Objective(), UNLABELLED, [{}], steps=1, batch_size=4, device="cuda")
+
+
+def test_bad_optimisers_are_named():
+    with pytest.raises(ValueError, match=r"betas and average must lie in \[0, 1\)"):
+        Optimiser(average=1.0)
+    with pytest.raises(ValueError, match="learning_rate must be positive and finite, got -1"):
+        Optimiser(learning_rate=-1)
