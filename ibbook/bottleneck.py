@@ -35,6 +35,7 @@ MEMORY = 6  # steps that Anderson's acceleration looks back on
 PATIENCE = 56  # iterations before weights are found by the convex solver
 CLIMB = 12  # mean-shift steps in the search for a missing cluster
 EXTRA = 8  # missing clusters added at a time
+LONGEST = 64  # iterations between two looks at what has settled
 GAP = 1e-10  # ln D above which a cluster is missing
 MERGE = 4e-6  # beta chi^2 between decoders below which clusters are one
 ENVELOPE_ROUNDS = 3
@@ -362,7 +363,7 @@ def _lowest(problem: _Problem, limit: int, direction: Tensor, unstable: Tensor) 
         complexity, relevance = _plane(problem, choices)
         value = complexity - beta[:, None] * relevance
         lowest, which = value.min(-1)
-        improve = lowest < value.diagonal() - 1e-12 * (1 + lowest.abs())
+        improve = lowest < value.diagonal() - 10 * GAP * (1 + lowest.abs())
         if not improve.any():
             break
         part, start = problem.at(improve), choices[which[improve]]
@@ -376,7 +377,7 @@ def _descend(problem: _Problem, joint: Tensor, limit: int) -> Tensor:
     """The encoder reached from p(t, y), with as many clusters as help, or at most `limit`."""
     size = len(problem.p)
     joint = _settle(problem, joint, search=True)
-    if limit < size:
+    if joint.shape[1] > limit:
         joint = _settle(problem, _agglomerate(problem, joint, limit), search=False)
     return _pad(_step(problem, joint)[1], size)[..., :size]
 
@@ -387,7 +388,7 @@ def _settle(problem: _Problem, joint: Tensor, search: bool) -> Tensor:
     The weighing is a convex problem, rate-distortion with the decoders as reproductions, so it
     removes the superfluous clusters that plain iteration takes forever to starve.
     """
-    settled = joint.new_zeros(len(joint), 2 * len(problem.p) + EXTRA, joint.shape[-1])
+    settled = joint.new_zeros(len(joint), len(problem.p) + EXTRA, joint.shape[-1])
     index = torch.arange(len(joint), device=joint.device)
     steps, spent = 8, 0
     while True:
@@ -396,27 +397,26 @@ def _settle(problem: _Problem, joint: Tensor, search: bool) -> Tensor:
         log_partition, encoder, after = _step(problem, joint)
         residual = (_step(problem, after)[1] - encoder).abs().sum(-1).amax(-1)
         done = residual <= problem.tol / 2
-        weigh = spent >= PATIENCE
-        if search and (weigh or done.any()):
-            level, found = _search(problem, log_partition)
+        added = None
+        if search and done.any():
+            level, found = _search(problem.at(done), log_partition[done])
             level, best = level.topk(min(EXTRA, level.shape[-1]), dim=-1)
+            found = found.gather(1, best[..., None].expand(-1, -1, found.shape[-1]))
             missing = level > GAP
-            done &= ~missing.any(-1)
+            added = joint.new_zeros(len(joint), *found.shape[1:])
+            added[done] = torch.where(missing[..., None], 1e-3 * found, 0.0)
+            done[done.clone()] = ~missing.any(-1)
         settled[index, : joint.shape[1]] = joint
         settled[index, joint.shape[1] :] = 0
         if done.all() or spent >= problem.max_iterations:
-            used = (settled.sum(-1) > 0).sum(-1).max()
-            return settled[:, :used]
-        live = ~done
-        index, problem, joint = index[live], problem.at(live), joint[live]
-        if search and (weigh or done.any()):
-            found = found.gather(1, best[..., None].expand(-1, -1, found.shape[-1]))
-            found = torch.where(missing[..., None], found, 0.0)[live]
-            joint = torch.cat([joint, 1e-3 * found], 1)
-        if weigh:
+            return _compact(settled)
+        index, problem, joint = index[~done], problem.at(~done), joint[~done]
+        if added is not None:
+            joint = torch.cat([joint, added[~done]], 1)
+        if added is not None or spent >= PATIENCE:
             joint = _reweight(problem, joint)
         joint = _compact(joint)
-        steps = min(2 * steps, 64)
+        steps = min(2 * steps, LONGEST)
 
 
 def _step(problem: _Problem, joint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -461,31 +461,35 @@ def _relax(problem: _Problem, joint: Tensor, steps: int) -> Tensor:
     -E ln Z falls at every plain step; where the accelerated one raises it, the plain one is taken.
     """
     shape, memory = joint.shape, min(MEMORY, steps)
-    moves = joint.new_zeros(memory, len(joint), shape[1] * shape[2])
+    moves = joint.new_zeros(len(joint), memory, shape[1] * shape[2])
     changes = torch.zeros_like(moves)
+    gram = joint.new_zeros(len(joint), memory, memory)
+    ridge = 1e-10 * torch.eye(memory, dtype=joint.dtype, device=joint.device)
     lowest = joint.new_full((len(joint),), math.inf)
     plain, fresh = joint, torch.ones(len(joint), dtype=torch.bool, device=joint.device)
     last_image = last_change = joint.flatten(1)
-    ridge = 1e-10 * torch.eye(memory, dtype=joint.dtype, device=joint.device)
     for step in range(steps):
         log_partition, _, after = _step(problem, joint)
         value = -(log_partition @ problem.p)
         uphill = value > lowest + 1e-13 * (1 + value.abs())
         image = after.sqrt().flatten(1)
         change = image - joint.sqrt().flatten(1)
-        usable = ~(uphill | fresh)[:, None]
-        moves[step % memory] = torch.where(usable, image - last_image, 0.0)
-        changes[step % memory] = torch.where(usable, change - last_change, 0.0)
-        moves[:, uphill], changes[:, uphill] = 0, 0
-        gram = torch.einsum("akd,bkd->kab", changes, changes)
+        slot, usable = step % memory, ~(uphill | fresh)[:, None]
+        moves[:, slot] = torch.where(usable, image - last_image, 0.0)
+        changes[:, slot] = torch.where(usable, change - last_change, 0.0)
+        if uphill.any():
+            changes[uphill] = 0
+            gram[uphill] = 0
+        row = (changes @ changes[:, slot, :, None])[..., 0]
+        gram[:, slot], gram[:, :, slot] = row, row
         scale = gram.diagonal(dim1=-2, dim2=-1)
         scale = torch.where(scale > 0, scale.clamp_min(TINY).rsqrt(), 0.0)
-        gram = gram * scale[:, :, None] * scale[:, None] + ridge
-        gram = gram + torch.diag_embed((scale == 0).to(gram))
-        right = torch.einsum("akd,kd->ka", changes, change) * scale
-        blend = torch.linalg.solve(gram, right[..., None])[..., 0] * scale
-        ahead = image - torch.einsum("ka,akd->kd", blend, moves)
-        ahead = torch.maximum(ahead, 0.1 * image).square()
+        normal = gram * scale[:, :, None] * scale[:, None] + ridge
+        normal = normal + torch.diag_embed((scale == 0).to(gram))
+        right = (changes @ change[..., None])[..., 0] * scale
+        blend = torch.linalg.solve(normal, right[..., None])[..., 0] * scale
+        ahead = image - (blend[:, None] @ moves)[:, 0]
+        ahead = torch.maximum(ahead, 0.1 * image).square_()
         ahead = (ahead / ahead.sum(-1, keepdim=True)).reshape(shape)
         plain = torch.where(uphill[:, None, None], plain, after)
         lowest = torch.minimum(lowest, value)
