@@ -69,19 +69,16 @@ def build(
     absent = labels(source / "chapters" / f"{name}.md" for name in failures)
     said = _run([_tool("myst"), "build", "--site"], stage, timeout)
     unusual = [line for line in said.splitlines() if line.strip() and not USUAL.match(line)]
-    _refuse([line.strip() for line in unusual if not absent & set(NAME.findall(line))])
+    faults = [line.strip() for line in unusual if not absent & set(NAME.findall(line))]
+    if not (stage / "_build" / "site" / "config.json").is_file():
+        _refuse(faults or ["mystmd wrote nothing"])
 
     fresh, old = (out.with_name(f"{out.name}.{which}") for which in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     export = [sys.executable, "-m", "ibtheme.export", "--runs", "provenance.json"]
-    _refuse(
-        _run(
-            [*export, "--absent", *sorted(absent), "--", "_build/site", str(fresh)], stage, timeout
-        )
-        .strip()
-        .splitlines()
-    )
+    export += ["--absent", *sorted(absent), "--", "_build/site", str(fresh)]
+    _refuse(faults + _run(export, stage, timeout).strip().splitlines())
     if out.exists():
         out.rename(old)
     fresh.rename(out)
@@ -126,7 +123,7 @@ def failure_notice(chapter: Path, reason: str) -> nbformat.NotebookNode:
     notebook = jupytext.read(chapter)
     front = FRONT_MATTER.match(notebook.cells[0].source) if notebook.cells else None
     notice = "::::{danger} This chapter could not be run\n"
-    notice += f"The rest of the book does not depend on it.\n```text\n{reason}\n```\n::::\n"
+    notice += f"The rest of the book was built without it.\n```text\n{reason}\n```\n::::\n"
     page = nbformat.v4.new_notebook(
         metadata={"kernelspec": notebook.metadata.get("kernelspec", {})}
     )
@@ -152,7 +149,7 @@ def provenance_tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
     >>> run = {"seconds": 61.2, "finished": "2026-11-21T07:00:00Z", "commit": "9c9073def12",
     ...        "ibbook": "0.1.0", "python": "3.11.2", "torch": "2.9.0", "key": "0123456789ab",
     ...        "parameters": {"seed": 0}}
-    >>> print(provenance_tables({"01-entropy": run}).splitlines()[4])
+    >>> print(provenance_tables({"01-entropy": run}).splitlines()[5])
     | [](01-entropy.ipynb) | 61 s | 2026-11-21 07:00 | `9c9073def1` | `01234567` |
     """
     if not provenance:

@@ -286,7 +286,7 @@ def caption_number(node: Node, context: Context) -> Markup:
 
 @renders("embed", "_lift")
 def embed(node: Node, context: Context) -> Markup:
-    """What is shown again from elsewhere. mystmd leaves it empty where it cannot, without a word."""
+    """What is shown again from elsewhere; mystmd leaves it empty without a word where it cannot."""
     label = (node.get("source") or {}).get("label", "?")
     if node["type"] == "embed" and node.get("children"):
         return children(node, context)

@@ -122,11 +122,17 @@ def picture(data: Bundle, metadata: dict[str, Any], context: Context) -> Markup:
     size = {"width": shown, "height": round(shown * height / width), "alt": alt, "loading": "lazy"}
     dark = metadata.get("ibbook", {}).get("dark")
     if not dark:
-        return tag("img", src=url, class_="on-paper", **size)
+        return _framed(tag("img", src=url, class_="on-paper", **size))
     partner = context.assets.save(base64.b64decode(dark), ".png")
-    return tag("img", src=url, class_="for-light", **size) + tag(
-        "img", src=partner, class_="for-dark", **size
+    return _framed(
+        tag("img", src=url, class_="for-light", **size),
+        tag("img", src=partner, class_="for-dark", **size),
     )
+
+
+def _framed(*pictures: Markup) -> Markup:
+    """On a phone a chart keeps a size at which its labels can be read, and scrolls."""
+    return tag("div", *pictures, class_="scroll picture", data_label="Figure")
 
 
 def html_table(html: str, context: Context) -> Markup:

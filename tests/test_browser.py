@@ -1,0 +1,381 @@
+"""Every page of the real book and of the sample book, offline, in Chromium.
+
+The real book is the site in `IBBOOK_SITE`, or one built here from the committed notebooks.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import sample_book
+import yaml
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from ibbook import site
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "theme"))
+
+from ibtheme import prepare  # noqa: E402
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync""".split()
+VARIANTS = [(width, mode) for width in (390, 1280) for mode in ("light", "dark")]
+PAPER = {"light": [255, 255, 255], "dark": [18, 22, 27]}  # of ibbook.figures.COLOURS
+
+
+class Site(NamedTuple):
+    """A published site: where it is served, and its pages."""
+
+    address: str
+    pages: list[str]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        missing = f"no browser at {CHROMIUM}: install Debian's chromium, or set CHROMIUM"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The accessibility checker's script; npm brings it where it is not installed yet."""
+    script = prepare.THEME / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.is_file():
+        prepare.install()
+    return script.read_text()
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("sample")
+    notebooks = sample_book.write(folder)
+    yield from served(site.build(notebooks, {}, source=folder))
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory) -> Iterator[Site]:
+    given = os.environ.get("IBBOOK_SITE")
+    if given:
+        yield from served(Path(given))
+        return
+    toc = yaml.safe_load((ROOT / "book.yml").read_text())["project"]["toc"]
+    files = [line for part in toc for line in part.get("children", [part])]
+    notebooks = [ROOT / line["file"] for line in files if line["file"].endswith(".ipynb")]
+    out = tmp_path_factory.mktemp("book") / "html"
+    yield from served(site.build({path.stem: path for path in notebooks}, {}, out=out))
+
+
+@pytest.fixture(params=["sample", "book"])
+def published(request) -> Site:
+    return request.getfixturevalue(request.param)
+
+
+def served(folder: Path) -> Iterator[Site]:
+    """The site at a free port of this machine."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    pages = sorted(
+        path.parent.relative_to(folder).as_posix() for path in folder.rglob("index.html")
+    )
+    yield Site(
+        f"http://127.0.0.1:{server.server_port}", [f"/{page}/" for page in pages if page != "."]
+    )
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def tab(browser) -> Iterator[Page]:
+    """A desktop page in light mode that fails the test on an error or a foreign request."""
+    yield from watched(browser, 1280, "light")
+
+
+def watched(browser: Browser, width: int, mode: str) -> Iterator[Page]:
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=mode, reduced_motion="reduce"
+    )
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page, faults = context.new_page(), []
+    page.on("console", lambda said: said.type == "error" and faults.append(said.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("requestfailed", lambda request: faults.append(f"{request.url}: {request.failure}"))
+    page.on("response", lambda answer: answer.ok or faults.append(f"{answer.url}: {answer.status}"))
+    page.on(
+        "request",
+        lambda request: (
+            request.url.startswith(("http://127.0.0.1:", "data:"))
+            or faults.append(f"asks another host: {request.url}")
+        ),
+    )
+    yield page
+    context.close()
+    assert not faults
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    """What axe-core finds, with the elements at fault."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run().then((result) => result.violations)")
+    return [
+        f"{rule['id']}: {' | '.join(str(node['target']) for node in rule['nodes'][:4])}"
+        for rule in found
+    ]
+
+
+def settle(page: Page) -> None:
+    """Open every fold and load every picture that can be seen."""
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    page.evaluate("document.querySelectorAll('img').forEach((img) => { img.loading = 'eager'; })")
+    page.wait_for_function(
+        """[...document.images].filter((img) => img.checkVisibility())
+           .every((img) => img.complete && img.naturalWidth)"""
+    )
+    page.wait_for_load_state("networkidle")
+
+
+# ---- every page
+
+
+@pytest.mark.parametrize(("width", "mode"), VARIANTS)
+def test_every_page(width, mode, published, browser, axe):
+    faults = []
+    for page in watched(browser, width, mode):
+        for address in ["/", *published.pages]:
+            page.goto(published.address + address)
+            settle(page)
+            here = f"{address} at {width} px, {mode}"
+            faults += [f"{here}: {fault}" for fault in violations(page, axe)]
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            if wide > width:
+                faults.append(f"{here}: {wide} px wide")
+            for alt in page.locator("main img:visible").evaluate_all(
+                "all => all.map((i) => i.alt)"
+            ):
+                if len(alt.split()) <= 5:
+                    faults.append(f"{here}: alt text {alt!r}")
+            for name, colour in page.evaluate(CORNERS):
+                if max(abs(a - b) for a, b in zip(colour, PAPER[mode], strict=True)) > 2:
+                    faults.append(f"{here}: {name} stands on {colour}, the page on {PAPER[mode]}")
+    assert not faults
+
+
+# the colour of a corner of each figure that is shown
+CORNERS = """[...document.querySelectorAll('.for-light, .for-dark')]
+  .filter((img) => img.checkVisibility())
+  .map((img) => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
+    const brush = canvas.getContext('2d');
+    brush.drawImage(img, 0, 0);
+    return [img.alt, [...brush.getImageData(0, 0, 1, 1).data].slice(0, 3)];
+  })"""
+
+
+def test_figures_have_a_dark_partner(published, tab):
+    shown = 0
+    for address in published.pages:
+        tab.goto(published.address + address)
+        pairs = tab.locator(".for-light").count()
+        assert pairs == tab.locator(".for-dark").count()
+        assert tab.locator(".for-dark:visible").count() == 0
+        tab.click("#mode")
+        assert tab.locator(".for-dark:visible").count() == tab.locator(".for-dark").count()
+        assert tab.locator(".for-light:visible").count() == 0
+        tab.click("#mode")
+        shown += pairs
+    assert shown
+
+
+def test_search_finds_a_word_of_each_chapter(published, tab):
+    texts = {}
+    for address in published.pages:
+        tab.goto(published.address + address)
+        texts[address] = set(tab.locator("article > p").all_inner_texts())
+    words = {
+        address: {
+            word for line in lines for word in line.split() if word.isalpha() and len(word) > 5
+        }
+        for address, lines in texts.items()
+    }
+    for address, own in words.items():
+        others = set().union(*(some for other, some in words.items() if other != address))
+        word = max(sorted(own - others), key=len)
+        tab.keyboard.press("/")
+        tab.locator("#query").fill(word)
+        expect(
+            tab.locator(f'#hits a[href^="{address}"]').first, f"{word} in {address}"
+        ).to_be_visible()
+        expect(tab.locator("#hits mark").first).to_have_text(word, ignore_case=True)
+        tab.keyboard.press("Escape")
+
+
+def test_hover_cards_show_what_a_reference_means(published, tab, axe):
+    seen = 0
+    for address in published.pages:
+        tab.goto(published.address + address)
+        for reference in tab.locator("article > p a.xref").all()[:4]:
+            reference.scroll_into_view_if_needed()
+            reference.hover()
+            card = tab.locator("#peek")
+            expect(card).to_be_visible()
+            assert card.inner_text().strip()
+            box = card.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 1280
+            if not seen:
+                assert violations(tab, axe) == []
+            tab.mouse.move(2, 2)
+            expect(card).to_have_count(0)
+            seen += 1
+    assert seen
+
+
+# ---- the sample book, by hand
+
+
+def test_keyboard(sample, tab):
+    tab.goto(f"{sample.address}/sample/")
+    tab.keyboard.press("Tab")
+    expect(tab.locator(".skip")).to_be_focused()
+    expect(tab.locator(".skip")).to_be_in_viewport()
+    tab.keyboard.press("Enter")
+    expect(tab.locator("main")).to_be_focused()
+    tab.keyboard.press("/")
+    expect(tab.locator("#query")).to_be_focused()
+    tab.keyboard.type("gibbs")
+    expect(tab.locator("#hits a").first).to_be_visible()
+    tab.keyboard.press("ArrowDown")
+    expect(tab.locator("#hits a").first).to_be_focused()
+    tab.keyboard.press("ArrowUp")
+    expect(tab.locator("#query")).to_be_focused()
+    tab.keyboard.press("Escape")
+    expect(tab.locator("#search")).to_be_hidden()
+    tab.keyboard.press("/")
+    tab.locator("#query").fill("zzzz")
+    expect(tab.locator("#found")).to_have_text("Nothing found")
+    tab.locator("#query").fill("rate of a description")
+    expect(tab.locator("#hits a").first).to_be_visible()
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/second/**")
+
+
+def test_hover_card_by_keyboard_and_across_pages(sample, tab):
+    tab.goto(f"{sample.address}/sample/")
+    reference = tab.locator('a.xref[href="/second/#eq-t-rate"]')
+    reference.focus()
+    tab.keyboard.press("Shift+Tab")
+    tab.keyboard.press("Tab")
+    expect(tab.locator("#peek .katex")).to_be_visible()
+    expect(reference).to_have_attribute("aria-describedby", "peek")
+    tab.keyboard.press("Escape")
+    expect(tab.locator("#peek")).to_have_count(0)
+    expect(reference).not_to_have_attribute("aria-describedby", "peek")
+
+
+def test_the_choice_of_light_or_dark_stays(sample, tab):
+    tab.goto(f"{sample.address}/")
+    expect(tab.locator("html")).to_have_attribute("data-theme", "light")
+    tab.click("#mode")
+    tab.goto(f"{sample.address}/second/")
+    expect(tab.locator("html")).to_have_attribute("data-theme", "dark")
+    tab.click("#mode")
+    tab.reload()
+    expect(tab.locator("html")).to_have_attribute("data-theme", "light")
+
+
+def test_contents_on_a_phone(sample, browser, axe):
+    for page in watched(browser, 390, "light"):
+        page.goto(f"{sample.address}/sample/")
+        contents = page.locator("#contents")
+        expect(contents).to_be_hidden()
+        page.click("#menu")
+        expect(contents).to_be_visible()
+        assert violations(page, axe) == []
+        page.keyboard.press("Escape")
+        expect(contents).to_be_hidden()
+        page.click("#menu")
+        contents.get_by_text("The second chapter").click()
+        page.wait_for_url("**/second/")
+        expect(contents).to_be_hidden()
+
+
+def test_tabs_and_folds_answer_to_keys(sample, tab):
+    tab.goto(f"{sample.address}/sample/")
+    tab.locator(".tabs input").first.focus()
+    expect(tab.get_by_text("Write the sum out.")).to_be_visible()
+    tab.keyboard.press("ArrowRight")
+    expect(tab.get_by_text("Write the sum out.")).to_be_hidden()
+    expect(tab.locator(".panel code")).to_be_visible()
+    answer = tab.locator("details.solution")
+    expect(answer.locator(".fold-body")).to_be_hidden()
+    answer.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    expect(answer.locator(".fold-body")).to_be_visible()
+
+
+def test_wide_things_can_be_scrolled_with_the_keyboard_and_narrow_ones_do_not_take_focus(
+    sample, tab
+):
+    tab.goto(f"{sample.address}/sample/")
+    expect(tab.locator("#eq-s-long .scroll")).to_have_attribute("tabindex", "0")
+    expect(tab.locator("#eq-s-entropy .scroll")).not_to_have_attribute("tabindex", "0")
+
+
+def test_copy_gives_the_code_without_line_numbers(sample, tab):
+    tab.goto(f"{sample.address}/sample/")
+    listing = tab.locator(".code", has=tab.locator(".line-number"))
+    listing.hover()
+    listing.get_by_role("button").click()
+    expect(listing.get_by_role("button")).to_have_text("Copied")
+    copied = tab.evaluate("navigator.clipboard.readText()")
+    assert copied == "def entropy(p):\n    return -(p * p.log()).nansum()"
+
+
+def test_the_outline_follows_the_reader(sample, tab):
+    tab.goto(f"{sample.address}/sample/#blocks")
+    expect(tab.locator("#outline .here")).to_contain_text("Blocks")
+
+
+def test_paper_is_white_and_bare(sample, browser):
+    for page in watched(browser, 1280, "dark"):
+        page.goto(f"{sample.address}/sample/")
+        settle(page)
+        page.emulate_media(media="print")
+        for hidden in (".top", "#contents", "#outline", ".around", ".copy >> nth=0"):
+            expect(page.locator(hidden)).to_be_hidden()
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == "rgb(255, 255, 255)"
+        assert page.locator(".for-dark:visible").count() == 0
+
+
+def test_the_book_can_be_read_without_scripts(sample, browser):
+    context = browser.new_context(
+        java_script_enabled=False, viewport={"width": 1280, "height": 900}
+    )
+    page = context.new_page()
+    page.goto(f"{sample.address}/sample/")
+    expect(page.locator("#eq-s-entropy .katex-html")).to_be_visible()
+    expect(page.locator("#fig-s-curve .for-light")).to_be_visible()
+    expect(page.locator("#contents")).to_be_visible()
+    page.locator(".tabs label").nth(1).click()
+    expect(page.locator(".panel code")).to_be_visible()
+    context.close()

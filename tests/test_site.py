@@ -1,0 +1,473 @@
+"""The theme renders every node or says that it cannot, and the gate lets no fault through."""
+
+from __future__ import annotations
+
+import base64
+import doctest
+import importlib
+import json
+import re
+import shutil
+import struct
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import sample_book
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ibbook import site
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "theme"))
+
+from ibtheme import boxes, context, html, links, nodes, outputs, page, prepare, serve, tree  # noqa: E402
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+RUN = {
+    "chapter": "01-sample",
+    "parameters": {"grid_size": 201, "seed": 0},
+    "seconds": 61.4,
+    "finished": "2026-11-21T07:00:00Z",
+    "commit": "9c9073defb1e957a0e6b",
+    "ibbook": "0.1.0",
+    "python": "3.11.2",
+    "torch": "2.9.0",
+    "key": "0123456789abcdef",
+    "cached": False,
+}
+
+
+class Memory:
+    """The assets of a page in a dictionary."""
+
+    def __init__(self, **files: bytes) -> None:
+        self.files = files
+
+    def url(self, path: str) -> str:
+        return f"/build{path}"
+
+    def read(self, path: str) -> bytes:
+        return self.files[path.lstrip("/")]
+
+    def save(self, content: bytes, suffix: str) -> str:
+        self.files[f"saved{len(self.files)}{suffix}"] = content
+        return f"/build/saved{len(self.files) - 1}{suffix}"
+
+
+@pytest.fixture
+def ctx() -> context.Context:
+    return context.Context(Memory(), base="/book")
+
+
+def text(value: str) -> context.Node:
+    return {"type": "text", "value": value}
+
+
+# ---- the renderer
+
+
+@pytest.mark.parametrize("module", [html, tree, boxes, nodes, outputs, page, links, prepare, site])
+def test_examples_in_docstrings(module):
+    assert doctest.testmod(module).failed == 0
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00")))
+def test_text_comes_back_from_the_page_as_it_went_in(value):
+    class Reader(HTMLParser):
+        found = ""
+
+        def handle_data(self, data: str) -> None:
+            self.found += data
+
+        def handle_starttag(self, tag: str, attrs: list) -> None:
+            assert tag == "p"
+
+    reader = Reader()
+    here = context.Context(Memory())
+    reader.feed(nodes.render({"type": "paragraph", "children": [text(value)]}, here))
+    reader.close()
+    assert reader.found == value
+    assert not here.problems
+
+
+@pytest.mark.parametrize(
+    ("node", "complaint"),
+    [
+        ({"type": "novelty", "children": [text("kept")]}, "no renderer for node type 'novelty'"),
+        ({"type": "mystDirective", "name": "x", "value": ""}, "mystDirective"),
+        ({"type": "inlineMath", "value": r"\fra", "error": True, "message": "bad"}, "KaTeX"),
+        ({"type": "math", "value": r"\fra", "html": "<span>", "error": True}, "KaTeX"),
+        ({"type": "_lift", "source": {"label": "fig-a"}}, "nothing to show for 'fig-a'"),
+        ({"type": "embed", "source": {"label": "fig-a"}, "children": []}, "nothing to show"),
+        ({"type": "crossReference", "identifier": "eq-a"}, "nothing is labelled 'eq-a'"),
+        ({"type": "image", "url": "/a.png"}, "no alt text"),
+        ({"type": "output", "jupyter_data": {"output_type": "error", "ename": "E", "evalue": "v"}},
+         "a cell failed: E: v"),
+        ({"type": "output", "jupyter_data": {"output_type": "display_data", "data": {"x/y": {}}}},
+         r"holds only \['x/y'\]"),
+        ({"type": "output", "jupyter_data": {"output_type": "display_data", "data": {
+            "text/html": {"content": "<script>1</script>"}}}}, "runs a script"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_shown_is_a_problem(node, complaint, ctx):
+    nodes.render(node, ctx)
+    assert len(ctx.problems) == 1
+    assert re.search(complaint, ctx.problems[0])
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"type": "_lift", "source": {"label": "fig-a"}},
+        {"type": "crossReference", "identifier": "fig-a"},
+        {"type": "link", "url": "#fig-a", "children": [text("it")]},
+    ],
+)
+def test_labels_of_a_missing_chapter_are_named_but_not_linked(node):
+    here = context.Context(Memory(), absent=frozenset({"fig-a"}))
+    shown = nodes.render(node, here)
+    assert not here.problems
+    assert 'class="absent"' in shown
+    assert "href" not in shown
+
+
+def picture(data: dict, metadata: dict, here: context.Context) -> str:
+    shown = {"output_type": "display_data", "data": data, "metadata": metadata}
+    return nodes.render({"type": "output", "jupyter_data": shown}, here)
+
+
+def test_a_figure_has_one_picture_for_light_and_one_for_dark_pages():
+    dark = PIXEL + b"dark"
+    here = context.Context(Memory(**{"a.png": PIXEL}))
+    alt = "A curve that falls from 1 to 0."
+    data = {"image/png": {"path": "/a.png"}, "text/plain": {"content": alt}}
+    shown = picture(
+        data,
+        {"image/png": {"width": 720}, "ibbook": {"dark": base64.b64encode(dark).decode()}},
+        here,
+    )
+    assert here.assets.files["saved1.png"] == dark
+    images = re.findall(r"<img[^>]*>", shown)
+    assert [re.search('class="([^"]*)"', image)[1] for image in images] == ["for-light", "for-dark"]
+    assert all(f'alt="{alt}"' in image and 'width="720"' in image for image in images)
+    assert struct.unpack(">II", PIXEL[16:24]) == (1, 1)
+    assert all('height="720"' in image for image in images)  # square, as the pixel is
+    assert not here.problems
+
+
+@pytest.mark.parametrize("alt", ["", "<Figure size 640x480>", "only five words are here"])
+def test_a_picture_needs_a_sentence(alt):
+    here = context.Context(Memory(**{"a.png": PIXEL}))
+    picture({"image/png": {"path": "/a.png"}, "text/plain": {"content": alt}}, {}, here)
+    assert "alt text must be a sentence" in here.problems[0]
+
+
+def test_published_data_hold_neither_removed_cells_nor_dark_pictures():
+    output = {"jupyter_data": {"metadata": {"ibbook": {"dark": "QUJD"}, "keep": 1}}}
+    root = {
+        "type": "root",
+        "children": [
+            {"type": "block", "children": [{"type": "output", **output}]},
+            {"type": "block", "visibility": "remove", "children": [text("secret")]},
+        ],
+    }
+    before = json.dumps(root)
+    assert "QUJD" not in json.dumps(tree.published(root))
+    assert "secret" not in json.dumps(tree.published(root))
+    assert '"keep": 1' in json.dumps(tree.published(root))
+    assert json.dumps(root) == before, "the page itself is rendered from this tree"
+
+
+def test_a_fold_title_holds_no_link(ctx):
+    title = {
+        "type": "crossReference",
+        "resolved": True,
+        "html_id": "ex-a",
+        "children": [text("E 1")],
+    }
+    node = {
+        "type": "solution",
+        "class": "dropdown",
+        "children": [{"type": "admonitionTitle", "children": [title]}, text("body")],
+    }
+    assert "<summary>E 1</summary>" in nodes.render(node, ctx)
+
+
+def test_stream_colours_and_tags_are_not_markup(ctx):
+    data = {"output_type": "stream", "name": "stdout", "text": "\x1b[31m<b>red</b>\x1b[0m\n"}
+    shown = nodes.render({"type": "output", "jupyter_data": data}, ctx)
+    assert "&lt;b&gt;red&lt;/b&gt;</pre>" in shown
+
+
+def test_an_expected_error_shows_its_last_line_only(ctx):
+    data = {
+        "output_type": "error",
+        "ename": "ValueError",
+        "evalue": "beta is -1",
+        "traceback": ["/x"],
+    }
+    node = {
+        "type": "block",
+        "kind": "notebook-code",
+        "data": {"tags": ["raises-exception"]},
+        "children": [{"type": "output", "jupyter_data": data}],
+    }
+    shown = nodes.render(node, ctx)
+    assert "ValueError: beta is -1" in shown
+    assert "/x" not in shown
+    assert not ctx.problems
+
+
+def test_another_version_of_the_page_data_is_refused(ctx):
+    with pytest.raises(ValueError, match="version 4, the theme knows 3"):
+        page.full_page({"version": 4}, {}, ctx)
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ('<a href="/book/gone/">', "the link '/book/gone/' leads nowhere"),
+        ('<a href="/">', "the link '/' leads nowhere"),
+        ('<a href="#gone">', "the link '#gone' leads nowhere"),
+        ('<a href="/book/two/#gone">', "leads nowhere"),
+        ('<img src="/book/build/gone.png">', "leads nowhere"),
+        ('<p id="a"></p><p id="a">', "two things have the id 'a'"),
+        ('<a href="/book/two/#here"><a href="#"><a href="https://example.org/">', None),
+    ],
+)
+def test_links_are_followed(tmp_path, body, fault):
+    (tmp_path / "two").mkdir()
+    (tmp_path / "index.html").write_text(body)
+    (tmp_path / "two" / "index.html").write_text('<p id="here">')
+    found = links.broken_links(tmp_path, "/book")
+    assert len(found) == (fault is not None)
+    assert not fault or fault in found[0]
+
+
+def test_launchers_wait_for_a_repository():
+    here = {"kind": "Notebook", "location": "/chapters/01-a.ipynb"}
+    assert page.launchers(None, here) == []
+    binder, colab = page.launchers("https://github.com/owner/book", here)
+    assert binder["href"].endswith("/gh/owner/book/HEAD?labpath=chapters/01-a.ipynb")
+    assert colab["href"].endswith("/github/owner/book/blob/main/chapters/01-a.ipynb")
+
+
+# ---- a whole book
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory):
+    """The sample book's sources and its notebooks."""
+    folder = tmp_path_factory.mktemp("sample")
+    return folder, sample_book.write(folder)
+
+
+@pytest.fixture
+def book(sources, tmp_path):
+    """A copy of the sample book that a test may spoil."""
+    folder = tmp_path / "book"
+    shutil.copytree(sources[0], folder)
+    return folder, {name: folder / "executed" / path.name for name, path in sources[1].items()}
+
+
+@pytest.fixture(scope="session")
+def built(sources):
+    folder, notebooks = sources
+    return site.build(notebooks, dict.fromkeys(notebooks, RUN), source=folder)
+
+
+def test_every_page_is_written(built):
+    pages = {path.parent.relative_to(built).as_posix() for path in built.rglob("index.html")}
+    assert pages == {".", "sample", "second", "provenance"}
+    assert (built / "katex" / "katex.min.css").is_file()
+    assert not list(built.parent.glob("html.*"))
+
+
+def test_numbers_run_within_the_chapter(built):
+    sample = (built / "sample" / "index.html").read_text()
+    for number in ("Theorem 1.1", "Definition 1.1", "Exercise 1.1", "Figure\xa01.1", ">(1.1)</a>"):
+        assert number in sample, number
+    assert '<span class="number">1.1 </span>Definition and one bound' in sample
+    assert '<p class="chapter">Chapter 1</p>' in sample
+    assert '<a class="xref" href="/second/#eq-t-rate">' in sample
+
+
+def test_a_chapter_says_how_it_ran_and_how_to_rerun_it(built):
+    sample = (built / "sample" / "index.html").read_text()
+    assert "<code>ibbook run 01-sample</code>" in sample
+    line = re.search(r'<p class="provenance".*?</p>', sample, re.DOTALL)[0]
+    for part in ("61 s", "2026-11-21", "9c9073defb", "torch 2.9.0", "grid_size = 201"):
+        assert part in line
+    versions = (built / "provenance" / "index.html").read_text()
+    assert '<a href="/sample/">The sample chapter</a>' in versions
+    assert "<code>01234567</code>" in versions
+    assert 'class="provenance"' not in versions
+
+
+def test_the_notebook_is_there_to_download(built):
+    sample = (built / "sample" / "index.html").read_text()
+    href, name = re.search(r'<a href="([^"]*)" download="([^"]*)">', sample).groups()
+    assert name == "01-sample.ipynb"
+    assert "cells" in json.loads((built / href.lstrip("/")).read_text())
+
+
+def test_cells_are_folded_or_removed_as_their_tags_say(built):
+    sample = (built / "sample" / "index.html").read_text()
+    assert "secret = 42" not in re.sub("<[^>]*>", "", sample)
+    assert "invisible_code" not in sample
+    assert sample.count("<summary>Show code</summary>") == 1
+    assert sample.count("<summary>Show output</summary>") == 1
+    assert sample.count("<summary>Show cell</summary>") == 1
+    assert "secret" not in (built / "sample.json").read_text()
+
+
+def test_a_project_site_lives_under_its_path(book, monkeypatch):
+    monkeypatch.setenv("BASE_URL", "/project/")
+    folder, notebooks = book
+    out = site.build(notebooks, {}, source=folder)
+    home = (out / "index.html").read_text()
+    assert 'href="/project/sample/"' in home
+    assert not re.search(r'(?:href|src)="/(?!project/)', home)
+
+
+FAULTS = {
+    "See [](#eq-nowhere).": 'No target for internal reference "#eq-nowhere"',
+    "As {cite:t}`nobody1900` says.": "nobody1900",
+    "See [this](03-nowhere.ipynb).": "the link '03-nowhere.ipynb' leads nowhere",
+    "See [this](02-second.ipynb#sec-nowhere).": "nothing is labelled 'sec-nowhere'",
+    "```{nodirective}\n```": "unknown directive: nodirective",
+    "{norole}`x`": "unknown role: norole",
+    "$$\\fra{1}{2}$$": "KaTeX cannot read",
+    "![](#fig-nowhere)": "nothing to show for 'fig-nowhere'",
+    "![what it shows](nowhere.png)": 'Cannot find image "nowhere.png"',
+    "$$x$$ (eq-s-entropy)": 'Duplicate identifier in project "eq-s-entropy"',
+}
+
+
+def test_the_gate_names_every_fault_and_keeps_the_old_site(book):
+    folder, notebooks = book
+    old = folder / "_build" / "html"
+    old.mkdir(parents=True, exist_ok=True)
+    (old / "mark").write_text("the site of the build before")
+    index = folder / "chapters" / "index.md"
+    sound = index.read_text().replace("title:", "colour: blue\ntitle:", 1)
+    index.write_text("\n\n".join([sound, *FAULTS]) + "\n")
+    with pytest.raises(site.SiteError) as caught:
+        site.build(notebooks, {}, source=folder)
+    for complaint in ["extra key ignored: colour", *FAULTS.values()]:
+        assert complaint in str(caught.value)
+    assert (old / "mark").exists()
+
+
+@pytest.mark.parametrize("fault", ["```{nodirective}\n```", "See [this](03-nowhere.ipynb)."])
+def test_one_fault_is_enough(fault, book):
+    """The first is a line of mystmd's, the second passes it without a word."""
+    folder, notebooks = book
+    index = folder / "chapters" / "index.md"
+    index.write_text(f"{index.read_text()}\n{fault}\n")
+    with pytest.raises(site.SiteError, match=r"nodirective|03-nowhere"):
+        site.build(notebooks, {}, source=folder)
+
+
+def test_a_failed_chapter_leaves_the_rest_of_the_book(book):
+    folder, notebooks = book
+    del notebooks["02-second"]
+    reason = "cell 3 (fig-s-extra): NameError: <draw> is not defined"
+    out = site.build(notebooks, {}, source=folder, failures={"02-second": reason})
+    notice = (out / "second" / "index.html").read_text()
+    assert "The second chapter</h1>" in notice
+    assert "This chapter could not be run" in notice
+    assert "NameError: &lt;draw&gt;" in re.sub(r"</?span[^>]*>", "", notice)
+    sample = (out / "sample" / "index.html").read_text()
+    assert '<span class="absent">the second chapter</span>' in sample
+    index = folder / "chapters" / "index.md"
+    index.write_text(index.read_text() + "\nSee [](#eq-nowhere).\n")
+    with pytest.raises(site.SiteError, match="eq-nowhere"):
+        site.build(notebooks, {}, source=folder, failures={"02-second": reason})
+
+
+def test_a_build_that_hangs_is_ended_with_its_children(tmp_path):
+    script = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); time.sleep(60)"
+    start = time.monotonic()
+    with pytest.raises(site.SiteError, match=r"took more than 0\.5 s"):
+        site._run([sys.executable, "-c", script], tmp_path, 0.5)
+    assert time.monotonic() - start < 20
+
+
+def test_a_silent_failure_is_still_one(tmp_path):
+    with pytest.raises(site.SiteError, match="ended with status 3"):
+        site._run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, 30)
+
+
+def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
+    """`myst start` and the exporter share a renderer: pages differ in asset addresses only."""
+    content = built.parent / "stage" / "_build" / "site"
+    monkeypatch.setattr(serve, "CONTENT", "http://content")
+    monkeypatch.setattr(serve, "STATIC", True)
+    folder = {"config.json": content, "content": content, "myst.search.json": content}
+
+    def read(self, path: str) -> bytes:
+        name = path.lstrip("/")
+        return (folder.get(name.split("/")[0], content / "public") / name).read_bytes()
+
+    monkeypatch.setattr(serve.Content, "read", read)
+    kind, body = serve.answer("/sample")
+    assert kind.startswith("text/html")
+    live = body.decode().replace("/myst_assets_folder/", "/build/")
+    live = re.sub(r'src="data:image/png;base64,[^"]*"', 'src="PICTURE"', live)
+    static = (built / "sample" / "index.html").read_text()
+    static = re.sub(r'src="/build/[^"]*"( alt="[^"]*")? class="for-dark"', 'src="PICTURE"', static)
+    cut = r'<p class="provenance".*?</p>|<img[^>]*>|\s+'
+    assert re.sub(cut, "", live, flags=re.DOTALL) == re.sub(cut, "", static, flags=re.DOTALL)
+    for path in (
+        "/theme/book.css",
+        "/myst.search.json",
+        "/sitemap.xml",
+        "/robots.txt",
+        "/favicon.ico",
+    ):
+        assert serve.answer(path)[1]
+    assert "QUJD" not in serve.answer("/sample.json")[1].decode()
+
+
+# ---- configuration
+
+
+def test_katex_is_the_version_that_mystmd_renders_with():
+    myst = Path(importlib.util.find_spec("mystmd_py").origin).with_name("myst.cjs").read_text()
+    wanted = json.loads((ROOT / "theme" / "package.json").read_text())["dependencies"]["katex"]
+    assert re.search(rf'version: "{re.escape(wanted)}",\s+(?:/\*\*|ParseError|render)', myst) or (
+        f'"{wanted}"' in myst
+    )
+
+
+def test_both_configurations_extend_the_book():
+    book = yaml.safe_load((ROOT / "book.yml").read_text())
+    rules = {rule["rule"]: rule["severity"] for rule in book["project"]["error_rules"]}
+    assert set(rules) == {
+        "reference-target-resolves", "citation-renders", "link-text-exists", "identifier-is-unique",
+    }  # fmt: skip
+    assert set(rules.values()) == {"error"}
+    for name, template in (("myst.yml", "./theme"), ("myst.stock.yml", "book-theme")):
+        config = yaml.safe_load((ROOT / name).read_text())
+        assert config["extends"] == "book.yml"
+        assert config["site"]["template"] == template
+
+
+def test_nothing_in_the_theme_names_another_host():
+    files = [
+        *(ROOT / "theme" / "public" / "theme").iterdir(),
+        ROOT / "theme" / "ibtheme" / "page.html",
+    ]
+    for file in files:
+        hosts = set(re.findall(r"https?://[\w.-]+", file.read_text()))
+        assert hosts <= {"http://www.w3.org"}, file
+    assert not list((ROOT / "theme").glob("package-lock.json"))
