@@ -27,8 +27,15 @@ sys.path.insert(0, str(ROOT / "theme"))
 from ibtheme import prepare  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync""".split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 VARIANTS = [(width, mode) for width in (390, 1280) for mode in ("light", "dark")]
 PAPER = {"light": [255, 255, 255], "dark": [18, 22, 27]}  # of ibbook.figures.COLOURS
 
@@ -119,7 +126,7 @@ def watched(browser: Browser, width: int, mode: str) -> Iterator[Page]:
     page.on("console", lambda said: said.type == "error" and faults.append(said.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("requestfailed", lambda request: faults.append(f"{request.url}: {request.failure}"))
-    page.on("response", lambda answer: answer.ok or faults.append(f"{answer.url}: {answer.status}"))
+    page.on("response", lambda got: got.status < 400 or faults.append(f"{got.url}: {got.status}"))
     page.on(
         "request",
         lambda request: (
@@ -226,6 +233,7 @@ def test_search_finds_a_word_of_each_chapter(published, tab):
         ).to_be_visible()
         expect(tab.locator("#hits mark").first).to_have_text(word, ignore_case=True)
         tab.keyboard.press("Escape")
+        expect(tab.locator("#search")).to_be_hidden()
 
 
 def test_hover_cards_show_what_a_reference_means(published, tab, axe):

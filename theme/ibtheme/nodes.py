@@ -238,13 +238,28 @@ def table(node: Node, context: Context) -> Markup:
 @renders("tableCell")
 def cell(node: Node, context: Context) -> Markup:
     align = node.get("align")
+    inner = children(node, context)
+    if node.get("header") and not _words(node).strip():
+        inner = tag("span", inner, role="math", aria_label=_formula(node))
     return tag(
         "th" if node.get("header") else "td",
-        children(node, context),
+        inner,
         class_=f"to-{align}" if align else None,
         colspan=node.get("colspan"),
         rowspan=node.get("rowspan"),
     )
+
+
+def _words(node: Node) -> str:
+    """The text of a node, without formulas."""
+    own = node.get("value", "") if node["type"] in {"text", "inlineCode"} else ""
+    return own + "".join(_words(child) for child in node.get("children", []))
+
+
+def _formula(node: Node) -> str:
+    """The formulas of a node, as they were typed: a header of a table needs a name in words."""
+    own = node["value"] if node["type"] == "inlineMath" else ""
+    return own + "".join(_formula(child) for child in node.get("children", []))
 
 
 @renders("image")

@@ -25,7 +25,7 @@ for (const code of all(".code pre > code, .run > code")) {
   button.onclick = async () => {
     const copy = code.cloneNode(true);
     all(".line-number", copy).forEach((number) => number.remove());
-    await navigator.clipboard.writeText(copy.textContent);
+    await navigator.clipboard.writeText(copy.textContent.trimEnd());
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   };
@@ -36,7 +36,8 @@ for (const code of all(".code pre > code, .run > code")) {
 
 const measure = new ResizeObserver((entries) => {
   for (const { target } of entries) {
-    const wide = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight;
+    const tall = getComputedStyle(target).overflowY !== "hidden" && target.scrollHeight > target.clientHeight;
+    const wide = tall || target.scrollWidth > target.clientWidth;
     const settings = { tabindex: "0", role: "group", "aria-label": `${target.dataset.label}, scrolls` };
     for (const [name, value] of Object.entries(settings)) {
       if (wide) target.setAttribute(name, value);
@@ -167,6 +168,7 @@ function pageAt(path) {
 }
 
 function contentOf(target) {
+  if (target.tagName === "LI") return [element("div", {}, ...target.cloneNode(true).childNodes)];
   if (!/^H\d$/.test(target.tagName)) return [target];
   const next = target.nextElementSibling;
   return next && !/^H\d$/.test(next.tagName) ? [target, next] : [target];
