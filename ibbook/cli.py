@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["run", "no-such-chapter"])
     2
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _terminate)
     options = _parser().parse_args(arguments)
     try:
         return options.run(options) or 0
@@ -40,8 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output, such as `head`, has left; nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        return _say("ibbook: interrupted; nothing half-written was left", code=130)
+    except KeyboardInterrupt as interrupt:
+        code = 128 + (interrupt.args or (signal.SIGINT,))[0]
+        return _say("ibbook: interrupted; nothing half-written was left", code=code)
+
+
+def _terminate(number: int, _: object) -> None:
+    """A scheduler's request to stop ends a run as Ctrl-C does."""
+    raise KeyboardInterrupt(number)
 
 
 def _parser() -> argparse.ArgumentParser:

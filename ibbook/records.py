@@ -26,7 +26,7 @@ class Record(TypedDict):
 def record(name: str, value: Any, *, unit: str = "nats", digits: int = 4) -> None:
     """Show a number and store it in the notebook, rounded to `digits` decimals.
 
-    `name` is `chapter.what` in lower case; `value` is anything that holds one finite number.
+    `name` is `chapter.what` in lower case; `value` is one finite number of Python, numpy or torch.
     A pure number has the unit "". Outside Jupyter the line is printed.
 
     >>> record("rd.binary_error", 0.123449)

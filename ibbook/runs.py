@@ -220,6 +220,7 @@ def _execute(
             cwd=str(chapter.text.parent),
             execution_timeout=cell_timeout,
             kernel_manager_class=_ThisInterpreter,
+            shutdown_kernel="immediate",
             coalesce_streams=True,
         )
     except PapermillExecutionError as error:

@@ -1,0 +1,90 @@
+"""Recorded numbers: what is shown, what is stored, what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from ibbook.records import MIME, record, records
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shell():
+    """What a kernel has and plain Python has not."""
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+def shown(*arguments, **options) -> dict:
+    """The MIME bundle that one call displays."""
+    with capture_output() as captured:
+        record(*arguments, **options)
+    (output,) = captured.outputs
+    return output.data
+
+
+@given(
+    value=st.floats(-1e6, 1e6),
+    digits=st.integers(0, 9),
+    unit=st.sampled_from(["nats", "bits", ""]),
+)
+def test_text_and_stored_value_are_the_same_rounded_number(value, digits, unit):
+    bundle = shown("coin.bias", value, unit=unit, digits=digits)
+    stored = bundle[MIME]["value"]
+    assert abs(stored - value) <= 0.5 * 10**-digits + 1e-9
+    name, _, rest = bundle["text/plain"].partition(" = ")
+    number, _, shown_unit = rest.partition(" ")
+    assert (name, float(number), shown_unit) == ("coin.bias", stored, unit)
+    assert math.copysign(1, stored) == 1 or stored < 0  # never minus zero
+
+
+@pytest.mark.parametrize(
+    "value", [0.25, np.float32(0.25), np.array(0.25), torch.tensor(0.25)], ids=type
+)
+def test_numbers_of_every_library_are_recorded_alike(value):
+    bundle = shown("coin.bias", value)
+    assert bundle[MIME] == {"name": "coin.bias", "value": 0.25, "unit": "nats"}
+    assert type(bundle[MIME]["value"]) is float
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, None, "x", [1, 2], np.array([1.0, 2.0]), torch.zeros(2), 1j],
+    ids=str,
+)
+def test_a_value_that_is_no_finite_number_is_refused_by_name(value):
+    with pytest.raises(ValueError, match=r"value of coin\.bias must be"):
+        record("coin.bias", value)
+
+
+@pytest.mark.parametrize(
+    "name", ["bias", "Coin.bias", "coin.", ".bias", "coin.b.c", "coin bias", "coin.bias\n", "", 3]
+)
+def test_a_name_that_is_not_chapter_dot_what_is_refused(name):
+    with pytest.raises(ValueError, match="name must read chapter"):
+        record(name, 1.0)
+
+
+@pytest.mark.parametrize("digits", [-1, 16, 2.0, "4"])
+def test_digits_are_checked(digits):
+    with pytest.raises(ValueError, match="digits must be an integer from 0 to 15"):
+        record("coin.bias", 1.0, digits=digits)
+
+
+def test_records_are_read_in_order_with_repeats_and_other_outputs_passed_over():
+    def cell(*values):
+        rows = [{"name": "coin.bias", "value": v, "unit": ""} for v in values]
+        outputs = [new_output("display_data", {MIME: row, "text/plain": "x"}) for row in rows]
+        return new_code_cell(outputs=[new_output("stream", text="noise"), *outputs])
+
+    other = new_code_cell(outputs=[new_output("execute_result", {"text/plain": "3"})])
+    notebook = new_notebook(cells=[cell(0.5, 0.25), new_markdown_cell("prose"), other, cell(0.5)])
+    assert [row["value"] for row in records(notebook)] == [0.5, 0.25, 0.5]

@@ -1,0 +1,287 @@
+"""Runs: when they are made, what they hold, and what a failed or killed one leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import RECORDING
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.provisioning import local_provisioner
+
+from ibbook import runs
+from ibbook.chapters import BookError, resolve
+from ibbook.records import records
+from ibbook.runs import ChapterError, executed, finished, folder, key, provenance, run
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The commands of the kernels that were started."""
+    started = []
+    launch = local_provisioner.launch_kernel
+
+    def launch_and_note(command, *arguments, **options):
+        started.append(command)
+        return launch(command, *arguments, **options)
+
+    monkeypatch.setattr(local_provisioner, "launch_kernel", launch_and_note)
+    return started
+
+
+def left(book: Path) -> list[str]:
+    """Everything in the folder of runs except the chapters' own folders."""
+    return [path.name for path in (book / "_build" / "runs").glob("*/*")]
+
+
+def test_a_run_is_made_once_by_this_python_and_says_where_it_comes_from(
+    book, write, kernels, monkeypatch, tmp_path
+):
+    # A kernel of the same name that cannot start comes first on Jupyter's path.
+    spec = tmp_path / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text(
+        '{"argv": ["false"], "display_name": "Python 3", "language": "python"}'
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    assert KernelSpecManager().get_kernel_spec("python3").argv == ["false"]
+    monkeypatch.chdir("/")
+
+    where = 'from pathlib import Path\nprint(Path.cwd().name)\nprint("a")\nprint("b")'
+    chapter = write("01-coin", RECORDING, where)
+    before = datetime.now(UTC).replace(microsecond=0)
+    made = run(chapter)
+    assert [command[0] for command in kernels] == [sys.executable]
+    assert run(chapter) == made == folder(chapter, resolve(chapter))
+    assert len(kernels) == 1
+    assert left(book) == [made.name]
+
+    about = provenance(made)
+    assert about["chapter"] == "01-coin"
+    assert about["key"] == made.name == key(chapter, resolve(chapter))
+    assert about["parameters"] == {"bias": 0.25, "flips": 3, "fair": False, "side": "heads"}
+    assert 0 < about["seconds"] < 60
+    assert before <= datetime.fromisoformat(about["finished"]) <= datetime.now(UTC)
+    assert set(about["versions"]) == {"ibbook", "python", "torch", "numpy"}
+    assert about["versions"]["python"] == sys.version.split()[0]
+    assert about["commit"] is None  # this book is no git checkout
+
+    notebook = nbformat.read(executed(made), as_version=4)
+    nbformat.validate(notebook)
+    assert [cell.execution_count for cell in notebook.cells[1:]] == [1, 2, 3]
+    assert [row["value"] for row in records(notebook)] == [0.25]
+    assert [output.text for output in notebook.cells[-1].outputs] == ["chapters\na\nb\n"]
+    written = executed(made).read_text()
+    assert not any(word in written for word in ("papermill", "start_time", "iopub", str(book)))
+
+
+def test_given_parameters_reach_the_chapter_and_the_table(book, write, monkeypatch, tmp_path):
+    monkeypatch.setenv("IBBOOK_RUNS", str(tmp_path / "elsewhere"))
+    chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, unit="")')
+    other = write(
+        "02-die", "from ibbook.records import record\nrecord('die.pi', 3.14159)", parameters=""
+    )
+    for one, values in [(chapter, {"bias": 0.5, "flips": "7"}), (chapter, {}), (other, {})]:
+        made = run(one, resolve(one, values))
+        assert made.is_relative_to(tmp_path / "elsewhere")
+    assert not (book / "_build").exists()
+
+    table = runs.collect()
+    assert list(table.columns[:5]) == ["chapter", "run", "name", "value", "unit"]
+    coin = table[table.chapter == "01-coin"].set_index(["flips", "name"])
+    assert coin.value.to_dict() == {
+        (7, "coin.bias"): 0.5,
+        (7, "coin.flips"): 7,
+        (3, "coin.bias"): 0.25,
+        (3, "coin.flips"): 3,
+    }
+    assert set(coin.bias) == {0.25, 0.5}
+    (die,) = table[table.chapter == "02-die"].itertuples()
+    assert (die.name, die.value, die.unit) == ("die.pi", 3.1416, "nats")
+    assert table.bias.isna().sum() == 1  # a die has no bias
+    assert set(runs.collect([made]).name) == {"die.pi"}
+    with pytest.raises(BookError, match="no run in"):
+        runs.collect([book])
+
+
+def fails(chapter, **options) -> ChapterError:
+    with pytest.raises(ChapterError) as caught:
+        run(chapter, **options)
+    assert not finished(folder(chapter, resolve(chapter)))
+    assert left(chapter.book) == []
+    return caught.value
+
+
+def test_a_failing_cell_is_named_with_its_number_first_line_and_exception(write):
+    # The parameters cell is cell 1; a cell that papermill injects is not counted.
+    chapter = write("01-coin", RECORDING, "# try\nrate = flips / (bias - bias)", "print('later')")
+    with pytest.raises(ChapterError) as caught:
+        run(chapter, resolve(chapter, {"bias": 0.5}))
+    error = caught.value
+    assert str(error) == (
+        "01-coin failed in code cell 3 (`rate = flips / (bias - bias)`): "
+        "ZeroDivisionError: float division by zero"
+    )
+    assert (error.chapter, error.cell) == ("01-coin", 3)
+    assert "----> 2 rate = flips / (bias - bias)" in error.traceback
+    assert "\x1b" not in error.traceback
+    assert left(chapter.book) == []
+
+
+def test_a_cell_over_its_time_is_named(write):
+    chapter = write("01-coin", "import time", "time.sleep(30)")
+    start = time.monotonic()
+    error = fails(chapter, cell_timeout=1)
+    assert time.monotonic() - start < 20
+    assert str(error).startswith("01-coin failed in code cell 3 (`time.sleep(30)`): ")
+    assert "longer than 1 s" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("import os; os._exit(3)", "its kernel stopped"),
+        ("raise SystemExit(0)", "it left the kernel"),
+    ],
+)
+def test_a_chapter_that_leaves_its_kernel_is_no_run(write, cell, reason):
+    error = fails(write("01-coin", cell, "print('later')"))
+    assert f"code cell 2 (`{cell}`): {reason}" in str(error)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_folder_and_no_kernel(book, write, sent, code):
+    started = book / "started"
+    note = f"Path({str(started)!r}).write_text(str(os.getpid()))"
+    write("01-coin", f"import os, time\nfrom pathlib import Path\n{note}", "time.sleep(60)")
+    command = [Path(sys.executable).with_name("ibbook"), "run", "coin"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait(lambda: started.exists() and started.read_text())
+    assert len(left(book)) == 1  # the working folder
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    assert left(book) == []
+    wait(lambda: gone(int(started.read_text())))
+
+
+def wait(true) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_folders_of_killed_runs_go_and_those_of_running_ones_stay(tmp_path):
+    target = tmp_path / "01-coin" / "abc"
+    names = [".abc-killed", ".abc-running", ".abc-young", "abd"]
+    for name in names:
+        (target.parent / name).mkdir(parents=True)
+        if name != ".abc-young":
+            os.utime(target.parent / name, (0, 0))
+    with runs._lock(target.parent / ".abc-running"), runs._workspace(target) as work:
+        assert {path.name for path in target.parent.iterdir()} == {*names[1:], work.name}
+        assert work.name.startswith(".abc-")
+    assert not work.exists()
+
+
+def test_of_two_equal_runs_at_once_the_first_stays_and_both_succeed(book, write, monkeypatch):
+    chapter = write("01-coin", RECORDING)
+    target = folder(chapter, resolve(chapter))
+
+    def overtaken(_chapter, made, *_):
+        target.mkdir()
+        (target / runs.PROVENANCE).write_text('{"chapter": "01-coin", "first": true}')
+        return made
+
+    monkeypatch.setattr(runs, "_execute", overtaken)
+    assert run(chapter) == target
+    assert provenance(target)["first"]
+    assert left(book) == [target.name]
+
+
+def test_the_key_follows_text_parameters_package_and_data_and_nothing_else(
+    book, write, monkeypatch, tmp_path
+):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "idea.py").write_text("x = 1\n")
+    monkeypatch.setattr(runs, "PACKAGE", package)
+    chapter = write("01-coin", RECORDING)
+    values = resolve(chapter)
+    first = key(chapter, values)
+
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "idea.pyc").write_bytes(b"1")
+    (package / ".cache").write_text("1")
+    (book / "data" / "cache").mkdir()
+    (book / "data" / "cache" / "set.npz").write_bytes(b"1")
+    (book / "chapters" / "01-coin.ipynb").write_text("{}")
+    write("02-other", RECORDING)
+    os.utime(chapter.text, (0, 0))
+    assert key(chapter, dict(reversed(values.items()))) == first
+
+    seen = {first, key(chapter, values | {"bias": 0.5})}
+    seen.add(key(write("03-coin", RECORDING), values))
+    (package / "idea.py").write_text("x = 2\n")
+    seen.add(key(chapter, values))
+    (package / "idea.py").rename(package / "notion.py")
+    seen.add(key(chapter, values))
+    (book / "data" / "registry.toml").write_text("x = 1\n")
+    seen.add(key(chapter, values))
+    seen.add(key(write("01-coin", RECORDING, prose="Toss it twice."), values))
+    assert len(seen) == 7
+
+
+values = st.fixed_dictionaries(
+    {"bias": st.floats(0, 1), "flips": st.integers(1, 100), "fair": st.booleans()}
+)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values, values)
+def test_keys_are_equal_exactly_when_the_values_are(write, one, other):
+    chapter = write()
+    assert (key(chapter, one) == key(chapter, other)) == (
+        json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    )
+
+
+def test_provenance_names_the_commit_and_whether_it_was_changed(book):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        return subprocess.run(
+            ["git", "-C", book, *who, *arguments], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    text = book / "chapters" / "index.md"
+    text.write_text("one\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    head = git("rev-parse", "HEAD")
+    (book / "untracked").write_text("x")
+    assert runs._commit(book) == {"commit": head, "dirty": False}
+    text.write_text("two\n")
+    assert runs._commit(book) == {"commit": head, "dirty": True}
+    shutil.rmtree(book / ".git")
+    assert runs._commit(book) == {"commit": None, "dirty": None}
