@@ -244,6 +244,15 @@ def test_two_axes_and_three_are_pictures():
     assert np.array_equal(last.numpy(), colour.transpose(0, 3, 1, 2))
 
 
+def test_any_array_will_do_read_only_reversed_or_a_tensor():
+    grey = np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3)
+    fixed = grey.copy()
+    fixed.flags.writeable = False
+    for form in (fixed, grey.copy("F"), torch.from_numpy(grey)):
+        assert np.array_equal(Dataset.from_arrays(form).images[:].numpy()[:, 0], grey)
+    assert np.array_equal(Dataset.from_arrays(grey[::-1]).images[0].numpy()[0], grey[-1])
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from([1, 2, 4, 8]), st.integers(0, 2**32 - 1))
 def test_a_smaller_picture_is_the_rounded_mean_of_blocks(size, seed):

@@ -451,8 +451,11 @@ def _pictures(images: Any, channels_last: bool) -> Images:
             return part.movedim(-1, 1) if channels_last else part.reshape(-1, *shape[1:])
 
         return Images(shape, read)
-    held = torch.as_tensor(images)
-    return Images.held(held.movedim(-1, 1).contiguous() if channels_last else held.reshape(shape))
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+    return Images.held(
+        images.movedim(-1, 1).contiguous() if channels_last else images.reshape(shape)
+    )
 
 
 def _rows(key: Any, length: int) -> Int64[Tensor, "*m"]:
@@ -475,7 +478,7 @@ def _rows(key: Any, length: int) -> Int64[Tensor, "*m"]:
 
 
 def _integers(value: Any, name: str, shape: tuple[int | None, ...]) -> Int64[Tensor, "..."]:
-    array = torch.as_tensor(np.asarray(value))
+    array = torch.as_tensor(np.array(value.cpu() if isinstance(value, Tensor) else value))
     if array.is_floating_point() or array.is_complex():
         raise ValueError(f"{name} must be integers, the class of each picture, got {array.dtype}")
     fits = array.ndim == len(shape) and all(

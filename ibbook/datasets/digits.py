@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from ibbook.datasets._dataset import Dataset
 
@@ -15,6 +14,8 @@ def dataset() -> Dataset:
     >>> data.images.shape, data.scale, data.labels[:3].tolist()
     ((1797, 1, 8, 8), 16, [0, 1, 2])
     """
+    from sklearn.datasets import load_digits  # seconds to import, and only this set needs it
+
     digits = load_digits()
     return Dataset.from_arrays(
         digits.images.astype(np.uint8),

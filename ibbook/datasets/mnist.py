@@ -46,7 +46,7 @@ def read_idx(path: Path) -> np.ndarray:
     if len(content) != size:
         more = "more" if len(content) > size else f"only {len(content)}"
         raise ValueError(f"{path} should hold {size} bytes for shape {shape}, it holds {more}")
-    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def dataset(images: Path, labels: Path, *, name: str) -> Dataset:
