@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ibbook._checks import distribution, real, slopes
 
-STEP_TO_BOUNDARY = 0.995
+STEP_TO_BOUNDARY = 0.999
 RIDGE = 1e-13  # relative; keeps the Newton matrix of tied symbols positive definite
 
 
@@ -136,14 +136,14 @@ def gaussian_rate(
     """R(D) = sum_i max(0, ln(var_i / level)) / 2 of independent Gaussians, D their total error.
 
     D is the squared error summed over the coordinates, and the level that of reverse
-    water-filling, `water_level` (Cover and Thomas 2006, theorem 10.3.3). The
-    variances of a dependent Gaussian vector are the eigenvalues of its covariance. R(0) = inf.
+    water-filling, `water_level` (Cover and Thomas 2006, theorem 10.3.3). For a dependent Gaussian
+    vector pass the eigenvalues of its covariance. R(0) = inf.
 
     >>> gaussian_rate([4.0, 1.0], [5.0, 2.0, 1.0]).numpy().round(4)
     array([0.    , 0.6931, 1.3863])
     """
-    variances = _non_negative(variances, "variances").reshape(-1)
     level = water_level(variances, distortion)[..., None]
+    variances = real(variances, "variances").reshape(-1)
     excess = (variances / level).log() / 2
     return torch.where(variances > level, excess, 0.0).sum(-1)
 
