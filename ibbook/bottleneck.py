@@ -1,19 +1,23 @@
 """The information bottleneck: compress X into T and keep what T says about Y.
 
-Minimise L = I(X;T) - beta I(T;Y) over the encoder p(t|x) (Tishby, Pereira and Bialek 1999). Every
+Minimise L = I(X;T) - beta I(T;Y) over encoders p(t|x) (Tishby, Pereira and Bialek 1999). Every
 stationary point solves the self-consistent equations
 
-    p(t|x) = p(t) exp(-beta KL[p(y|x) || p(y|t)]) / Z(x),   p(t) = sum_x p(x) p(t|x),
-    p(y|t) = sum_x p(y|x) p(x|t).
+    p(t|x) = p(t) exp(-beta KL[p(y|x) || p(y|t)]) / Z(x),    p(y|t) = sum_x p(y|x) p(x|t).
 
-L has many stationary points. What makes it tractable is that, with the decoders p(y|t) free to sit
-anywhere, L is a convex function of *where the mass p(t) sits*: it is the likelihood of a mixture,
-and the mixture is optimal if and only if no decoder q, in use or not, has
+They have many solutions, since L is not convex in the encoder. But with the decoders p(y|t) fixed,
+L is convex in their weights p(t): it is rate-distortion with the distortion KL. Let the decoders
+be *all* distributions q on Y, and the problem is convex as a whole: a mixture of infinitely many
+components, of which few have mass (Witsenhausen and Wyner 1975; for mixtures, Kiefer and Wolfowitz
+1956, Lindsay 1983). It is solved if and only if no q, with mass or without, has
 
-    D(q) = sum_x p(x) exp(-beta KL[p(y|x) || q]) / Z(x)  >  1.
+    D(q) = sum_x p(x) exp(-beta KL[p(y|x) || q]) / Z(x)  >  1,
 
-Close to a cluster this is the second-order test for its splitting; far from all clusters it finds
-the ones that no gradual splitting finds. Information is in nats.
+and L is never lower by more than ln max D. Close to a cluster, D > 1 is the second-order test that
+it splits; far from all clusters it finds the ones that no gradual splitting finds.
+
+Information is in nats. Lists and numpy arrays are accepted wherever a tensor is; the arithmetic is
+float64 on the device of the first argument.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float64, Int64
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
@@ -43,10 +48,11 @@ ENVELOPE_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """Solutions of the bottleneck, one for each beta; a scalar beta has no `k` axis.
+    """Encoders for every beta, and where they lie in the information plane.
 
-    Clusters come heaviest first; where one solution has fewer than the others its last
-    columns have mass 0 and the decoder p(y).
+    `batch` are the leading axes of the joint, `k` the axis of beta, which a scalar beta does not
+    have. Clusters come heaviest first. A solution with fewer than t clusters has mass 0 in its last
+    columns, and there the decoder is p(y).
     """
 
     beta: Float64[Tensor, "*batch k"]
@@ -57,67 +63,108 @@ class Bottleneck:
     decoder: Float64[Tensor, "*batch k t y"]  # p(y|t)
     clusters: Int64[Tensor, "*batch k"]  # how many have mass
     residual: Float64[Tensor, "*batch k"]  # max over x of sum_t |p(t|x) - its right-hand side|
-    gap: Float64[Tensor, "*batch k"]  # no cluster found by searching lowers L by more
+    gap: Float64[Tensor, "*batch k"]  # ln of the largest D(q) that a search from every p(y|x) finds
     converged: Bool[Tensor, "*batch k"]  # residual <= tol
 
     @property
     def functional(self) -> Float64[Tensor, "*batch k"]:
-        """L = I(X;T) - beta I(T;Y), never above 0."""
+        """L = I(X;T) - beta I(T;Y)."""
         return self.complexity - self.beta * self.relevance
 
 
 @dataclass(frozen=True)
 class GaussianBottleneck:
-    """The closed-form solution for jointly Gaussian X and Y, one for each beta."""
+    """The bottleneck of jointly Gaussian X and Y for every beta; see `gaussian_bottleneck`."""
 
     beta: Float64[Tensor, "*batch k"]
     complexity: Float64[Tensor, "*batch k"]  # I(X;T)
     relevance: Float64[Tensor, "*batch k"]  # I(T;Y)
     critical_betas: Float64[Tensor, "*batch dim_x"]  # ascending; inf where a correlation is 0
-    projection: Float64[Tensor, "*batch k dim_x dim_x"]  # T = projection @ X + N(0, I)
+    projection: Float64[Tensor, "*batch k dim_x dim_x"]  # T = projection X + N(0, 1)
 
 
 @dataclass(frozen=True)
 class InformationCurve:
-    """The concave upper hull of the solutions, from (0, 0) to (H(S), I(X;Y)).
-
-    S is the minimal sufficient statistic: X with its identical rows p(y|x) made one.
-    """
+    """The information curve as a concave polygon; see `information_curve`."""
 
     beta: Float64[Tensor, "points"]  # 0 at the first point, inf at the last
-    complexity: Float64[Tensor, "points"]  # ascending
-    relevance: Float64[Tensor, "points"]
+    complexity: Float64[Tensor, "points"]  # I(X;T), ascending
+    relevance: Float64[Tensor, "points"]  # I(T;Y), ascending
 
-    def at(self, complexity: Any) -> Float64[Tensor, "..."]:
-        """I(T;Y) at a given I(X;T), by straight lines, which switching between codes attains."""
-        wanted = _checks.real(complexity, "complexity")
+    def at(self, complexity: Float64[Tensor, "..."] | ArrayLike | float) -> Float64[Tensor, "..."]:
+        """I(T;Y) on the polygon where I(X;T) is `complexity`, and constant beyond its end.
+
+        >>> curve = information_curve([[0.5, 0.0], [0.0, 0.5]], [2.0])
+        >>> curve.at([0.0, 0.25, 9.0])
+        tensor([0.0000, 0.2500, 0.6931], dtype=torch.float64)
+        """
+        wanted = _checks.real(complexity, "complexity").to(self.complexity.device)
         if (wanted < 0).any():
             raise ValueError(f"complexity must be >= 0, got {wanted.min().item():g}")
-        return _interpolate(wanted, self.complexity, self.relevance)
+        if len(self.complexity) == 1:
+            return torch.zeros_like(wanted)
+        right = torch.searchsorted(self.complexity, wanted.contiguous())
+        right = right.clamp(1, len(self.complexity) - 1)
+        (x0, x1), (y0, y1) = (
+            (axis[right - 1], axis[right]) for axis in (self.complexity, self.relevance)
+        )
+        return y0 + ((wanted - x0) / (x1 - x0)).clamp(0, 1) * (y1 - y0)
 
 
 def information_bottleneck(
-    pxy: Any,
-    beta: Any,
+    pxy: Float64[Tensor, "*batch x y"] | ArrayLike,
+    beta: Float64[Tensor, "k"] | ArrayLike | float,
     *,
     clusters: int | None = None,
     method: Literal["annealing", "global"] = "annealing",
     tol: float = 1e-8,
     max_iterations: int = 1000,
 ) -> Bottleneck:
-    """Minimise I(X;T) - beta I(T;Y) for the joint `pxy[..., x, y]` at every beta at once.
+    """Encoders p(t|x) that minimise I(X;T) - beta I(T;Y), for every beta at once.
 
-    >>> import torch
-    >>> pxy = torch.tensor([[0.45, 0.05], [0.05, 0.45]])
-    >>> solution = information_bottleneck(pxy, [1.5, 3.0])
+    Every beta starts from one cluster for each x (of the sufficient statistic: values of x with the
+    same p(y|x) are one). The clusters move by the self-consistent equations, merge where their
+    decoders coincide, get their weights from a convex solver, and are joined by new ones as long as
+    a search finds a decoder with D > 1. Last, an encoder found at one beta is tried at the others.
+    `clusters` bounds their number: then the ones that cost least are joined, and the result is a
+    local minimum. Without a bound, `gap` near 0 says that the search found nothing better; that is
+    strong evidence and no proof, since the search is finite.
+
+    The two methods differ only in when they leave the trivial solution, T independent of X:
+
+    - "annealing" (Rose 1998) stays as long as it is stable, that is up to and including
+      `critical_beta`, and never above. Up to there the result is exactly trivial.
+    - "global" leaves it as soon as something is lower. This is at beta = 1/eta, where
+      eta = sup KL(r(y) || p(y)) / KL(r(x) || p(x)) is the contraction coefficient of the channel
+      (Anantharam et al. 2013), and eta >= rho^2. For a symmetric binary channel both
+      agree. For a joint without symmetry 1/eta is smaller: a rare but telling x is then worth a
+      cluster of its own before any small change is worth its cost. In between the trivial
+      solution is a local minimum only, and its `gap` is above 0.
+
+    Where Y = f(X), the curve is the straight line I(T;Y) = I(X;T) up to H(Y) and flat beyond, so
+    no beta has an inner point of it as its only solution: for beta > 1 every solution
+    is the corner T = f(X), for beta < 1 it is trivial, and at beta = 1, the critical beta, every
+    point is optimal and the trivial one is returned (Kolchinsky, Tracey and Van Kuyk 2019). Inner
+    points come from `information_curve(...).at`, which mixes codes.
+
+    Rows of mass 0 get the encoder of the heaviest row. `converged` is true where the
+    self-consistent equations hold to `tol`. Where decoders lie close on a curve, as for a finely
+    discretised Gaussian, the number of clusters is ill-conditioned: then L is right to `gap` long
+    before the encoder is.
+
+    >>> solution = information_bottleneck([[0.45, 0.05], [0.05, 0.45]], [1.5, 3.0])
     >>> solution.clusters.tolist()
     [1, 2]
+    >>> solution.encoder[1].numpy().round(3)
+    array([[0.994, 0.006],
+           [0.006, 0.994]])
     """
-    pxy, beta = _checks.distribution(pxy, "pxy", axes=2), _checks.slopes(beta)
+    pxy = _checks.distribution(pxy, "pxy", axes=2)
+    beta = _checks.slopes(beta).to(pxy.device)
     _positive(clusters, "clusters", none=True)
     _positive(max_iterations, "max_iterations")
-    if not tol > 0:
-        raise ValueError(f"tol must be > 0, got {tol}")
+    if not isinstance(tol, int | float) or not 0 < tol < math.inf:
+        raise ValueError(f"tol must be a positive number, got {tol!r}; 1e-8 is usual")
     if method not in ("annealing", "global"):
         raise ValueError(f'method must be "annealing" or "global", got {method!r}')
     joints = pxy.reshape(-1, *pxy.shape[-2:])
@@ -126,14 +173,18 @@ def information_bottleneck(
     encoder = torch.stack([_pad(encoder, most) for encoder, _, _ in solved])
     weights = torch.einsum("bx,bkxt->bkt", joints.sum(-1), encoder)
     mass = torch.einsum("bkxt,bxy->bkty", encoder, joints)
-    used = weights[..., None] > 0
     decoder = torch.where(
-        used, mass / weights[..., None].clamp_min(TINY), joints.sum(1)[:, None, None]
+        weights[..., None] > 0,
+        mass / weights[..., None].clamp_min(TINY),
+        joints.sum(1)[:, None, None],
     )
+    nontrivial = (weights > 0).sum(-1) > 1
+    complexity = _information(joints.sum(-1)[:, None], encoder).clamp_min(0)
+    relevance = _information(weights, decoder).clamp_min(0)
     residual = torch.stack([residual for _, residual, _ in solved])
     parts = {
-        "complexity": _information(joints.sum(-1)[:, None], encoder).clamp_min(0),
-        "relevance": _information(weights, decoder).clamp_min(0),
+        "complexity": torch.where(nontrivial, complexity, 0.0),
+        "relevance": torch.where(nontrivial, relevance, 0.0),
         "encoder": encoder,
         "marginal": weights,
         "decoder": decoder,
@@ -147,29 +198,48 @@ def information_bottleneck(
     return Bottleneck(beta=beta.expand(shape), **parts)
 
 
-def information_curve(pxy: Any, betas: Any, *, clusters: int | None = None) -> InformationCurve:
-    """The largest I(T;Y) at each I(X;T), from the solutions at `betas`.
+def information_curve(
+    pxy: Float64[Tensor, "x y"] | ArrayLike,
+    betas: Float64[Tensor, "k"] | ArrayLike,
+    *,
+    clusters: int | None = None,
+) -> InformationCurve:
+    """The largest I(T;Y) at every I(X;T), as the polygon through the solutions at `betas`.
+
+    The solutions are those of the "global" method. To them come the two ends that need no
+    solver: (0, 0), and the minimal sufficient statistic S at (H(S), I(X;Y)). The points on the
+    upper concave hull are returned. Every point of the polygon can be attained, by saying in T
+    which of two codes is in use, so the polygon lies nowhere above the true curve; and it lies
+    below by less than the distance to the tangents of slope 1/beta through its corners.
 
     >>> curve = information_curve([[0.45, 0.05], [0.05, 0.45]], [2.0, 3.0, 5.0])
-    >>> [round(float(v), 4) for v in curve.relevance]
-    [0.0, 0.2823, 0.3581, 0.3678, 0.3681]
+    >>> curve.relevance.numpy().round(4)
+    array([0.    , 0.2823, 0.3581, 0.3678, 0.3681])
     """
     pxy = _checks.distribution(pxy, "pxy", axes=0)
     if pxy.ndim != 2:
         raise ValueError(f"pxy must have two axes, got shape {tuple(pxy.shape)}")
     betas = _checks.slopes(betas, "betas").reshape(-1)
     points = information_bottleneck(pxy, betas, clusters=clusters, method="global")
-    p_s, rows, _ = _sufficient(pxy)
-    corner = [float(-torch.xlogy(p_s, p_s).sum()), float(_information(p_s, rows))]
-    x = torch.cat([points.complexity, torch.tensor([0.0, corner[0]], dtype=torch.float64)])
-    y = torch.cat([points.relevance, torch.tensor([0.0, corner[1]], dtype=torch.float64)])
-    slope = torch.cat([points.beta, torch.tensor([0.0, math.inf], dtype=torch.float64)])
-    keep = _hull(x.tolist(), y.tolist())
-    return InformationCurve(slope[keep], x[keep], y[keep])
+    p, rows, _ = _sufficient(pxy)
+    ends = pxy.new_tensor(
+        [[0, 0, 0], [math.inf, torch.special.entr(p).sum(), _information(p, rows)]]
+    )
+    beta, complexity, relevance = torch.cat(
+        [ends, torch.stack([points.beta, points.complexity, points.relevance], 1)]
+    ).T
+    keep = _hull(complexity.tolist(), relevance.tolist())
+    return InformationCurve(beta[keep], complexity[keep], relevance[keep])
 
 
-def critical_beta(pxy: Any) -> Float64[Tensor, "*batch"]:
-    """The beta at which the trivial solution becomes unstable: 1 / (maximal correlation)^2.
+def critical_beta(
+    pxy: Float64[Tensor, "*batch x y"] | ArrayLike,
+) -> Float64[Tensor, "*batch"]:
+    """The beta above which the trivial solution is unstable, its first bifurcation: 1/rho^2.
+
+    rho is the maximal correlation of X and Y, the second singular value of
+    p(x,y) / sqrt(p(x) p(y)); inf for independent X and Y. Above it the trivial solution is never
+    optimal. Below, it is a local minimum; see `information_bottleneck` for when the global one.
 
     >>> round(float(critical_beta([[0.45, 0.05], [0.05, 0.45]])), 4)
     1.5625
@@ -178,12 +248,26 @@ def critical_beta(pxy: Any) -> Float64[Tensor, "*batch"]:
     return splitting_betas(pxy, pxy.new_ones(*pxy.shape[:-1], 1))[..., 0]
 
 
-def splitting_betas(pxy: Any, encoder: Any) -> Float64[Tensor, "*batch t"]:
-    """The beta at which each cluster of `encoder[..., x, t]` becomes unstable and splits.
+def splitting_betas(
+    pxy: Float64[Tensor, "x y"] | ArrayLike,
+    encoder: Float64[Tensor, "*batch x t"] | ArrayLike,
+) -> Float64[Tensor, "*batch t"]:
+    """The beta above which each cluster is unstable to splitting in two: 1/lambda_2(C_t).
 
-    >>> import torch
-    >>> splitting_betas([[0.45, 0.05], [0.05, 0.45]], torch.eye(2))
-    tensor([inf, inf], dtype=torch.float64)
+    C_t(x, x') = sum_y p(y|x) p(y|x') p(x'|t) / p(y|t) has the largest eigenvalue 1. Two copies of
+    cluster t drift apart under the self-consistent equations if and only if
+    beta lambda_2(C_t) > 1 (Rose, Gurewitz and Fox 1990 for clustering). A solution at beta is
+    stable if all its splitting betas are above beta; a branch of solutions bifurcates where it
+    meets one of its own. inf for a cluster without mass or with a single decoder in it.
+
+    Here two pairs of rows, one cluster each; then all four rows in one:
+
+    >>> pxy = torch.tensor([[8, 2, 0, 0], [2, 8, 0, 0], [0, 0, 7, 3], [0, 0, 3, 7]]) / 40
+    >>> pairs = torch.tensor([[1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> splitting_betas(pxy, pairs)
+    tensor([2.7778, 6.2500], dtype=torch.float64)
+    >>> splitting_betas(pxy, torch.ones(4, 1))
+    tensor([1.], dtype=torch.float64)
     """
     pxy = _checks.distribution(pxy, "pxy", axes=2)
     encoder = _checks.distribution(encoder, "encoder").to(pxy.device)
@@ -198,21 +282,33 @@ def splitting_betas(pxy: Any, encoder: Any) -> Float64[Tensor, "*batch t"]:
     return 1 / second
 
 
-def gaussian_bottleneck(cov: Any, dim_x: int, beta: Any) -> GaussianBottleneck:
-    """The bottleneck of jointly Gaussian (X, Y) with covariance `cov`, X its first `dim_x` axes.
+def gaussian_bottleneck(
+    cov: Float64[Tensor, "*batch n n"] | ArrayLike,
+    dim_x: int,
+    beta: Float64[Tensor, "k"] | ArrayLike | float,
+) -> GaussianBottleneck:
+    """The bottleneck of jointly Gaussian (X, Y), in closed form; X are the first `dim_x` axes.
 
-    >>> import torch
+    With rho_i the canonical correlations, direction i is used where beta > 1/rho_i^2. There
+
+        I(X;T) = sum_i ln[(beta - 1) rho_i^2 / (1 - rho_i^2)] / 2,
+        I(T;Y) = I(X;T) - sum_i ln[beta rho_i^2] / 2,
+
+    and row i of the projection is sqrt((beta rho_i^2 - 1) / (1 - rho_i^2)) v_i', with v_i the
+    canonical direction of unit variance (Chechik, Globerson, Tishby and Weiss 2005, with
+    lambda_i = 1 - rho_i^2 in theorem 3.1).
+
     >>> solution = gaussian_bottleneck([[1.0, 0.8], [0.8, 1.0]], 1, [1.0, 4.0])
-    >>> [round(float(v), 4) for v in solution.complexity]
-    [0.0, 0.837]
+    >>> solution.critical_betas, solution.complexity
+    (tensor([1.5625], dtype=torch.float64), tensor([0.0000, 0.8370], dtype=torch.float64))
     """
-    cov, beta = _checks.covariance(cov, "cov"), _checks.slopes(beta)
+    cov = _checks.covariance(cov, "cov")
+    beta = _checks.slopes(beta).to(cov.device)
     _positive(dim_x, "dim_x")
     if dim_x >= cov.shape[-1]:
         raise ValueError(
             f"dim_x must leave at least one axis for Y: below {cov.shape[-1]}, got {dim_x}"
         )
-    beta = beta.to(cov.device)
     shape = cov.shape[:-2] + beta.shape
     half_x = torch.linalg.cholesky(cov[..., :dim_x, :dim_x])
     half_y = torch.linalg.cholesky(cov[..., dim_x:, dim_x:])
@@ -297,15 +393,6 @@ def _hull(x: list[float], y: list[float]) -> list[int]:
     return keep
 
 
-def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    if len(x) == 1:
-        return torch.zeros_like(at)
-    right = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
-    left = right - 1
-    share = ((at - x[left]) / (x[right] - x[left])).clamp(0, 1)
-    return y[left] + share * (y[right] - y[left])
-
-
 @dataclass(frozen=True)
 class _Problem:
     """One source, reduced to its sufficient statistic s, at many betas."""
@@ -335,7 +422,10 @@ def _solve(
         part = problem.at(search)
         encoder[search] = _lowest(part, limit, direction[0], unstable[search])
     weights = _weights(problem, encoder)
-    order = weights.argsort(dim=-1, descending=True, stable=True)
+    p_x = pxy.sum(1)
+    place = p_x * torch.arange(len(p_x), device=p.device) / len(p_x)
+    middle = torch.einsum("x,kxt->kt", place, encoder[:, label]) / weights.clamp_min(TINY)
+    order = (middle - (1e6 * weights).round()).argsort(dim=-1)  # of ties, the one of lower x first
     order = order[:, : int((weights > 0).sum(-1).max())]
     encoder = encoder.gather(-1, order[:, None].expand(-1, len(p), -1))
     log_partition, update, _ = _step(problem, _joint(problem, encoder))
