@@ -149,7 +149,7 @@ class Parameter:
     def domain(self) -> str:
         """The admitted values as the chapter writes them."""
         if self.low is not None:
-            return f"[{self.low:g}, {self.high:g}]"
+            return f"[{self.low}, {self.high}]"
         return "{" + ", ".join(map(json.dumps, self.choices)) + "}" if self.choices else ""
 
     def parse(self, given: Any) -> Value:

@@ -178,12 +178,17 @@ def _book(options: argparse.Namespace) -> int:
     from ibbook import site
 
     done, failures = _run_all(options.cell_timeout)
-    page = site.build(
-        {name: runs.executed(folder) for name, folder in done.items()},
-        {name: runs.provenance(folder) for name, folder in done.items()},
-        failures=failures,
-    )
-    _say(f"The book is in {page}. To read it: make serve")
+    try:
+        pages = site.build(
+            {name: runs.executed(folder) for name, folder in done.items()},
+            {name: runs.provenance(folder) for name, folder in done.items()},
+            failures=failures,
+            source=chapters.root(),
+        )
+    except site.SiteError as error:
+        failures["the site"] = str(error)
+    else:
+        _say(f"The book is in {pages}. To read it: make serve")
     return _summary(failures)
 
 

@@ -142,7 +142,7 @@ def run(
             "seconds": seconds,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             **_commit(chapter.book),
-            "versions": _versions(),
+            **_versions(),
             "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         }
         (work / PROVENANCE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -273,13 +273,13 @@ def _commit(book: Path) -> dict[str, Any]:
     return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
 
 
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"python": platform.python_version()}
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
     for name in ("ibbook", "torch", "numpy"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
+            found[name] = "not installed"
     return found
 
 

@@ -1,0 +1,174 @@
+"""The command line: what a person types, reads, and gets as an exit code."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import RECORDING
+
+from ibbook import runs, site
+from ibbook.cli import main
+
+IBBOOK = Path(sys.executable).with_name("ibbook")
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    """Any attempt to execute a notebook fails the test."""
+
+    def refuse(*_, **__):
+        pytest.fail("a kernel was about to start")
+
+    monkeypatch.setattr(runs, "execute_notebook", refuse)
+
+
+def test_list_shows_each_parameter_with_type_default_range_and_help(write, capsys, no_kernel):
+    write()
+    write("02-die", parameters="")
+    assert main(["list"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "01-coin: A coin (1 min, cpu)",
+        "bias float 0.25 [0, 1] chance of heads",
+        "flips int 3 [1, 100] number of flips",
+        "fair bool False whether to use a fair coin instead",
+        'side str heads {"heads", "tails"} side to count',
+        "02-die: A coin (1 min, cpu)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run coin -p bais 0.5", "01-coin has no parameter 'bais'; did you mean bias?"),
+        ("run coin -p bias 1.5", "bias must be in [0, 1], got 1.5"),
+        ("run coin -p flips 2.5", "flips must be of type int, got '2.5'"),
+        ("run coin -p side edge", 'side must be one of {"heads", "tails"}, got \'edge\''),
+        ("run coin -p bias 0.1 -p bias 0.2", "-p sets bias more than once"),
+        ("run coin --profile ful", "01-coin has no profile 'ful'"),
+        ("run cion", "did you mean 01-coin?"),
+        ("collect", "no run in"),
+        ("collect coin", "no run in"),
+        ("collect ./nowhere", "no folder ./nowhere"),
+        ("collect -o table.xlsx", "-o must end in .csv or .parquet, got table.xlsx"),
+        ("serve", "build it with `make book`"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_one_line_before_a_kernel_starts(
+    write, capsys, no_kernel, arguments, message
+):
+    write("01-coin", RECORDING)
+    assert main(arguments.split()) == 2
+    out, said = capsys.readouterr()
+    assert message in said
+    assert said.startswith("ibbook: ")
+    assert said.count("\n") == 1
+    assert out == ""
+
+
+@pytest.mark.parametrize("arguments", ["", "lst", "run", "run coin --cell-timeout 0"])
+def test_a_malformed_command_shows_its_usage(write, capsys, arguments):
+    write()
+    with pytest.raises(SystemExit) as caught:
+        main(arguments.split())
+    assert caught.value.code == 2
+    assert "usage: ibbook" in capsys.readouterr().err
+
+
+def test_run_then_collect_from_elsewhere(book, write, tmp_path, monkeypatch):
+    write("01-coin", RECORDING)
+    monkeypatch.chdir(tmp_path)
+
+    def ibbook(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([IBBOOK, *arguments], capture_output=True, text=True, check=True)
+
+    first = ibbook("run", "1", "-p", "bias", "0.125")
+    notebook = Path(first.stdout.strip())
+    assert notebook.is_file()
+    assert "01-coin: running\n01-coin: done in" in first.stderr
+    assert "%|" not in first.stderr  # no progress bar away from a terminal
+    again = ibbook("run", "coin", "-p", "bias", "0.125")
+    assert again.stdout == first.stdout
+    assert "unchanged" in again.stderr
+
+    printed = ibbook("collect")
+    table = pd.read_csv(io.StringIO(printed.stdout), keep_default_na=False)
+    assert table[["name", "value", "bias", "flips"]].values.tolist() == [
+        ["coin.bias", 0.125, 0.125, 3]
+    ]
+    ibbook("collect", "coin", "-o", "table.csv")
+    assert (tmp_path / "table.csv").read_text() == printed.stdout
+    ibbook("collect", "coin", "-o", "table.parquet")
+    parquet = pd.read_parquet(tmp_path / "table.parquet")
+    pd.testing.assert_frame_equal(parquet, table, check_dtype=False)
+
+
+def test_a_failing_chapter_leaves_the_rest_of_the_book_and_is_named(
+    book, write, capsys, monkeypatch
+):
+    write("01-coin", RECORDING)
+    write("02-broken", "1 / 0")
+    write("03-mistyped", parameters="bias = 1\n")
+    built = {}
+
+    def build(notebooks, provenance, *, failures, source):
+        built.update(notebooks=notebooks, provenance=provenance, failures=failures, source=source)
+        return source / "_build" / "html"
+
+    monkeypatch.setattr(site, "build", build)
+    assert main(["book"]) == 1
+    said = capsys.readouterr().err
+    assert "02-broken failed in code cell 2 (`1 / 0`): ZeroDivisionError" in said
+    assert "2 failed:" in said
+    assert "make serve" in said
+    assert list(built["notebooks"]) == list(built["provenance"]) == ["01-coin"]
+    assert built["notebooks"]["01-coin"].is_file()
+    assert built["provenance"]["01-coin"]["parameters"]["bias"] == 0.25
+    assert built["source"] == book
+    assert set(built["failures"]) == {"02-broken", "03-mistyped"}
+    assert "ZeroDivisionError" in built["failures"]["02-broken"]
+
+    def broken(*_, **__):
+        raise site.SiteError("a broken link")
+
+    monkeypatch.setattr(site, "build", broken)
+    (book / "chapters" / "02-broken.md").unlink()
+    (book / "chapters" / "03-mistyped.md").unlink()
+    assert main(["book"]) == 1
+    said = capsys.readouterr().err
+    assert "01-coin: unchanged" in said
+    assert "a broken link" in said
+
+
+def test_serve_shows_the_site_on_this_machine_only(book):
+    (book / "_build" / "html").mkdir(parents=True)
+    (book / "_build" / "html" / "index.html").write_text("the book")
+    process = subprocess.Popen([IBBOOK, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True)
+    try:
+        address = re.search(r"http://127\.0\.0\.1:(\d+)/", process.stderr.readline())
+        assert urllib.request.urlopen(address[0], timeout=10).read() == b"the book"
+        taken = subprocess.run(
+            [IBBOOK, "serve", "--port", address[1]], capture_output=True, text=True, timeout=30
+        )
+        assert taken.returncode == 2
+        assert f"port {address[1]} is in use; choose another with --port" in taken.stderr
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback(write):
+    lines = "".join(f"x{i}: int = 1  # a number [0, 9]\n" for i in range(3000))
+    write(parameters=lines)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{IBBOOK} list | head -1"], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("01-coin")
+    assert done.stderr == ""
