@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
-from nbformat import NotebookNode
+
+if TYPE_CHECKING:  # reading a notebook needs nbformat, recording in one does not
+    from nbformat import NotebookNode
 
 MIME = "application/vnd.ibbook.record+json"
 NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
