@@ -299,15 +299,37 @@ def test_options_that_a_set_does_not_take_are_refused():
         load("dsprites", size=48)
 
 
-@pytest.mark.parametrize("name", ["dsprites", "shapes3d", "digits", "gaussian-factors"])
-def test_sets_that_need_no_file_load_anywhere(name, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dsprites", {}),
+        ("shapes3d", {"size": 16}),
+        ("digits", {}),
+        ("gaussian-factors", {}),
+    ],
+)
+def test_sets_that_need_no_file_load_anywhere(name, options, monkeypatch, tmp_path):
     monkeypatch.delenv("IBBOOK_DATA", raising=False)
     monkeypatch.setenv("IBBOOK_CACHE", str(tmp_path))
-    data = load(name)
+    data = load(name, **options)
     assert data.name == name
     assert len(data) == registry()[name].images
     assert len(data.batch([0, len(data) - 1])) == 2
     assert data.source
+
+
+def test_3d_shapes_says_that_it_is_a_stand_in(monkeypatch, tmp_path):
+    monkeypatch.delenv("IBBOOK_DATA", raising=False)
+    monkeypatch.setenv("IBBOOK_CACHE", str(tmp_path))
+    assert "stand-in" in load("shapes3d").source
+    with pytest.raises(FileNotFoundError, match="ibbook data fetch shapes3d"):
+        load("shapes3d", stand_in=False)
+    official = tmp_path / "shapes3d" / "3dshapes.h5"
+    official.parent.mkdir()
+    official.write_bytes(b"not the official file")
+    with pytest.raises(ValueError, match="is refused: its md5 is"):
+        load("shapes3d")  # found, so a wrong one is not passed over in silence
+    assert "stand-in" in load("shapes3d", stand_in=True).source
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -338,11 +360,11 @@ def test_the_classes_of_gaussian_factors_are_equally_likely_and_ordered():
         assert np.array_equal(np.digitize(data.values[:, j], edges), data.factors[:, j])
     part = data.sample(100)
     assert part.covariance.shape == (25, 25)
-    assert torch.equal(part.values, data.values[data_rows(data, part)])
-
-
-def data_rows(data: Dataset, part: Dataset) -> torch.Tensor:
-    return torch.cat([(data.values == row).all(1).nonzero()[0] for row in part.values])
+    whole = data.images[:]
+    rows = torch.cat([(whole == x).all(1).nonzero()[0] for x in part.images[:]])
+    assert part.values.shape == (100, 5)
+    assert torch.equal(part.values, data.values[rows])
+    assert torch.equal(part.factors, data.factors[rows])
 
 
 def test_gaussian_factors_need_noise():

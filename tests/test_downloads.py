@@ -170,7 +170,7 @@ def test_a_disk_that_fills_up_leaves_no_half_file(server, folders, monkeypatch):
             Path(output_file).write_bytes(CONTENT[:500])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_files.pooch, "HTTPDownloader", Filling)
+    monkeypatch.setattr(pooch, "HTTPDownloader", Filling)
     with pytest.raises(OSError, match="IBBOOK_CACHE") as error:
         fetch(made(server.url("good"), server.url("good")))
     assert error.value.errno == errno.ENOSPC

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-import pooch
+import platformdirs
 import requests
 from filelock import FileLock
 
@@ -88,7 +88,7 @@ def cache_folder() -> Path:
     >>> cache_folder().is_absolute()
     True
     """
-    return Path(os.environ.get("IBBOOK_CACHE") or pooch.os_cache("ibbook")).absolute()
+    return Path(os.environ.get("IBBOOK_CACHE") or platformdirs.user_cache_dir("ibbook")).absolute()
 
 
 def find(file: File) -> Path | None:
@@ -249,6 +249,8 @@ def _fetch(file: File) -> Path:
 
 
 def _download(url: str, part: Path) -> None:
+    import pooch  # which imports a progress bar that would warn in every notebook
+
     download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
     try:
         download(url, str(part), None)

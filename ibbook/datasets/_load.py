@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 
-from ibbook.datasets import _files, digits, dsprites, gaussian, mnist, mpi3d
+from ibbook.datasets import _files, digits, dsprites, gaussian, mnist, mpi3d, shapes3d
 from ibbook.datasets._dataset import Dataset
 
 PARTS = ("train", "test")
@@ -57,8 +57,6 @@ def _known(name: str) -> None:
 
 
 def _shapes3d(*, size: int = 64, stand_in: bool | None = None) -> Dataset:
-    from ibbook.datasets import shapes3d
-
     here = entry("shapes3d")
     if stand_in or (stand_in is None and _files.find(here.files[0]) is None):
         return shapes3d.dataset(size=size)
