@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -46,6 +47,7 @@ def write(folder: Path) -> dict[str, Path]:
     return notebooks
 
 
+@cache
 def figure_output() -> nbformat.NotebookNode:
     """What `ibbook.figures.show` displays, with a picture for light and one for dark pages."""
     use_house_style()

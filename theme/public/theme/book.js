@@ -79,7 +79,7 @@ async function index() {
   if (records) return records;
   const answer = await fetch(`${base}/myst.search.json`);
   records = (await answer.json()).records.map(({ hierarchy, content = "", url }) => {
-    const path = Object.values(hierarchy);
+    const path = Object.keys(hierarchy).sort().map((level) => hierarchy[level]);
     return { path, content, url, title: plain(path.at(-1)), text: plain(`${path.join(" ")} ${content}`) };
   });
   return records;
@@ -90,7 +90,9 @@ function address(url) {
   return `${base}${page.replace(/\/?$/, "/")}${place ? `#${place}` : ""}`;
 }
 
-function excerpt(content, word) {
+function excerpt(content, words) {
+  const phrase = words.join(" ");
+  const word = plain(content).includes(phrase) ? phrase : words[0];
   const at = plain(content).indexOf(word);
   const start = Math.max(0, at - 50);
   if (at < 0) return [content.slice(0, 130)];
@@ -103,7 +105,8 @@ async function find() {
   const words = plain(query.value).split(/\s+/).filter(Boolean);
   const found = (await index())
     .filter(({ text }) => words.length && words.every((word) => text.includes(word)))
-    .map((record) => [words.filter((word) => record.title.includes(word)).length, record])
+    .map((record) => [words.filter((word) => record.title.includes(word)).length
+      + record.text.includes(words.join(" ")), record])
     .sort(([a], [b]) => b - a);
   const seen = new Set();
   const best = found.map(([, record]) => record).filter(({ url, content }) => {
@@ -112,7 +115,7 @@ async function find() {
     return fresh;
   });
   hits.replaceChildren(...best.slice(0, 15).map(({ path, content, url }) => {
-    const lines = element("small", {}, ...excerpt(content, words[0]));
+    const lines = element("small", {}, ...excerpt(content, words));
     return element("li", {}, element("a", { href: address(url) }, path.join(" › "), lines));
   }));
   const count = best.length === 1 ? "1 place" : `${best.length} places`;
@@ -191,7 +194,9 @@ async function show(link) {
   one("main").append(card);
   const place = link.getBoundingClientRect();
   const left = Math.min(place.left, root.clientWidth - card.offsetWidth - 12);
-  const above = place.bottom + card.offsetHeight + 16 > innerHeight && place.top > card.offsetHeight + 70;
+  const [over, under] = [place.top - 72, innerHeight - place.bottom - 16];
+  const above = under < card.offsetHeight && over > under;
+  card.style.maxHeight = `${Math.min(card.offsetHeight, above ? over : under)}px`;
   const top = above ? place.top - card.offsetHeight - 6 : place.bottom + 6;
   card.style.left = `${Math.max(12, left) + scrollX}px`;
   card.style.top = `${top + scrollY}px`;
