@@ -494,6 +494,20 @@ def test_mpi3d_is_mapped_not_read(small_mpi3d, tmp_path, compressed, as_grid):
         mpi3d.dataset(path, name="mpi3d-toy", size=48)
 
 
+def test_mpi3d_is_loaded_by_name_and_must_stay_as_it_was(small_mpi3d, tmp_path, monkeypatch):
+    monkeypatch.delenv("IBBOOK_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="ibbook data fetch mpi3d-real"):
+        load("mpi3d-real")
+    path = tmp_path / "cache" / "mpi3d" / "mpi3d_real.npz"
+    path.parent.mkdir(parents=True)
+    np.savez(path, images=small_mpi3d)
+    data = load("mpi3d-real", size=16)
+    assert (data.name, data.images.shape) == ("mpi3d-real", (24, 3, 16, 16))
+    np.savez(path, images=small_mpi3d[::-1])
+    with pytest.raises(ValueError, match="when it was first used"):
+        load("mpi3d-real")
+
+
 def test_mpi3d_of_another_shape_is_refused(small_mpi3d, tmp_path):
     np.savez(tmp_path / "a.npz", images=small_mpi3d[:20])
     with pytest.raises(ValueError, match=r"must have shape \(24, 64, 64, 3\), got \(20, 64"):

@@ -114,6 +114,15 @@ def test_a_fetched_file_is_whole_and_is_not_fetched_twice(server, folders):
     assert server.asked == ["good"]
 
 
+def test_a_terminal_sees_a_progress_bar(server, monkeypatch, capsys):
+    fetch(made(server.url("good")))
+    assert capsys.readouterr().err == ""
+    (_files.cache_folder() / "made" / "a.bin").unlink()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fetch(made(server.url("good")))
+    assert "100%" in capsys.readouterr().err
+
+
 def test_mirrors_are_tried_in_turn(server):
     entry = made(server.url("absent"), server.url("cut"), server.url("altered"), server.url("good"))
     (path,) = fetch(entry)
