@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.optim.adam import adam
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ibbook.datasets import Dataset
 from ibbook.networks import Model, Network
