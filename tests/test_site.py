@@ -14,6 +14,7 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sample_book
 import yaml
@@ -227,6 +228,27 @@ def test_an_expected_error_shows_its_last_line_only(ctx):
     assert "ValueError: beta is -1" in shown
     assert "/x" not in shown
     assert not ctx.problems
+
+
+@pytest.mark.parametrize("index_name", [None, "beta"])
+def test_a_data_frame_becomes_a_table_with_one_header_row(index_name, ctx):
+    frame = pd.DataFrame({"rate": [0.5, 0.1], "<gap>": [1, 2]}, [1.0, 2.0])
+    shown = outputs.html_table(frame.rename_axis(index_name)._repr_html_(), ctx)
+    assert "<style" not in shown
+    assert "<th></th>" not in shown
+    head = re.search("<thead>.*</thead>", shown, re.DOTALL)[0]
+    assert head.count("<tr") == 1
+    assert re.findall("<t[hd]>(.*?)</t[hd]>", head) == [index_name or "", "rate", "&lt;gap&gt;"]
+    assert shown.count("<td>") == 4 + (index_name is None)
+
+
+def test_sections_carry_the_number_of_their_chapter(ctx):
+    ctx.chapter = "3"
+    for number, wrong in (("3.1", 0), ("1.4", 1)):
+        section = {"type": "heading", "depth": 2, "identifier": "a", "enumerator": number}
+        nodes.render(section | {"children": [text("A")]}, ctx)
+        assert len(ctx.problems) == wrong
+    assert "heading_1: {start: 3}" in ctx.problems[0]
 
 
 def test_another_version_of_the_page_data_is_refused(ctx):

@@ -40,6 +40,7 @@ class Context:
     assets: Assets
     base: str = ""  # path under which the site is served, "" at the root of a host
     index: str = "index"
+    chapter: str | None = None  # its number, where it has one
     absent: frozenset[str] = frozenset()  # labels of a chapter that is missing from this build
     outline: list[Heading] = field(default_factory=list)
     footnotes: dict[str, Markup] = field(default_factory=dict)

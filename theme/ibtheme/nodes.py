@@ -116,6 +116,10 @@ def rule(node: Node, context: Context) -> Markup:
 def heading(node: Node, context: Context) -> Markup:
     level = min(max(node["depth"], 2), 6)
     ident = node.get("html_id") or node.get("identifier")
+    shown = node.get("enumerator", "")
+    if shown and context.chapter and not shown.startswith(f"{context.chapter}."):
+        remedy = f"write numbering: {{heading_1: {{start: {context.chapter}}}}} in its front matter"
+        context.problems.append(f"section {shown} in chapter {context.chapter}: {remedy}")
     name = join([number(node), children(unlinked(node), context)])
     context.outline.append(Heading(level, ident, name))
     anchor = tag("a", "#", class_="anchor", href=f"#{ident}", aria_label="Link to this section")

@@ -21,6 +21,11 @@ from .nodes import children, renders
 RECORD = "application/vnd.ibbook.record+json"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
+# pandas gives the name of an index a row of its own, otherwise empty, below the other headers
+INDEX_NAME = re.compile(
+    r"(<thead>\s*<tr[^>]*>\s*)<th></th>(.*?</tr>)\s*<tr>\s*(<th>[^<]+</th>)(?:\s*<th></th>)*\s*</tr>",
+    re.DOTALL,
+)
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 Bundle = dict[str, dict[str, Any]]
 
@@ -139,7 +144,8 @@ def html_table(html: str, context: Context) -> Markup:
     """A data frame, without the style that pandas adds and without its empty header cells."""
     if "<script" in html:
         context.problems.append("an HTML output runs a script, which a printed page cannot")
-    html = STYLE.sub("", html).replace("<th></th>", "<td></td>").replace(' border="1"', "")
+    html = INDEX_NAME.sub(r"\1\3\2", STYLE.sub("", html))
+    html = html.replace("<th></th>", "<td></td>").replace(' border="1"', "")
     return tag("div", Markup(html), class_="scroll data", data_label="Table")
 
 

@@ -35,6 +35,7 @@ def full_page(
         )
     project, front = config["projects"][0], page["frontmatter"]
     stem = Path(page["location"]).stem
+    context.chapter = front.get("enumerator")
     return TEMPLATES.get_template("page.html").render(
         base=context.base,
         slug=page["slug"],
