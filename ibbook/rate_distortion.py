@@ -169,7 +169,7 @@ def water_level(
     below = ascending.cumsum(0)
     above = torch.arange(len(ascending) - 1, -1, -1, device=variances.device)
     corners = below + above * ascending
-    drowned = torch.searchsorted(corners, distortion, right=True)
+    drowned = torch.searchsorted(corners, distortion.contiguous(), right=True)
     left = (distortion - torch.nn.functional.pad(below, (1, 0))[drowned]).clamp(min=0)
     level = left / (len(ascending) - drowned)
     return torch.where(drowned < len(ascending), level, ascending[-1])

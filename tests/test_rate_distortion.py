@@ -380,6 +380,8 @@ def test_gaussian_rate_at_its_ends():
     assert gaussian_rate([1.0, 0.0], 0.0).item() == math.inf
     assert (gaussian_rate([0.0, 0.0], [0.0, 1.0]) == 0).all()
     assert (gaussian_rate([2.0, 1.0], [3.0, 9.0]) == 0).all()
+    every_other = np.array([[2.0, 0.5], [1.0, 0.1]])[:, 0]
+    assert gaussian_rate(2.0, every_other).tolist() == pytest.approx([0, math.log(2) / 2])
 
 
 @quick
