@@ -38,7 +38,8 @@ TINY, LOG_TINY = 1e-300, -690.0
 BLUR, TRACE = 0.05, 1e-6  # shares of p(y) mixed into starting decoders
 MEMORY = 6  # steps that Anderson's acceleration looks back on
 PATIENCE = 56  # iterations before weights are found by the convex solver
-CLIMB = 12  # mean-shift steps in the search for a missing cluster
+CLIMBS, LEAP = 8, 30.0  # accelerated mean-shift steps in the search for a missing cluster
+POWERS, UNSTABLE = 40, 1 + 1e-7  # steps and threshold of the search for a cluster that splits
 EXTRA = 8  # missing clusters added at a time
 LONGEST = 64  # iterations between two looks at what has settled
 GAP = 1e-10  # ln D above which a cluster is missing
@@ -416,7 +417,7 @@ def _solve(
     limit = min(clusters or len(p), len(p))
     encoder = _trivial(problem)
     second, direction = _second_order(p, rows, encoder[0, :, :1])
-    unstable = beta * second > 1
+    unstable = beta * second > 1 + 1e-12
     search = unstable if method == "annealing" else beta > 1  # up to 1, L >= 0 by data processing
     if limit > 1 and search.any():
         part = problem.at(search)
@@ -440,9 +441,7 @@ def _lowest(problem: _Problem, limit: int, direction: Tensor, unstable: Tensor) 
     encoder = _descend(problem, _blurred(problem).expand(len(beta), -1, -1), limit)
     stuck = unstable & ((_weights(problem, encoder) > 0).sum(-1) == 1)
     if stuck.any():  # just above the critical beta: start along the unstable direction
-        size = 0.9 / direction.abs().max() * p.new_tensor([1, 0.3, 0.1, 0.03, 0.01, 0.003])
-        tilted = 1 + torch.cat([size, -size])[:, None] * direction
-        atoms = (p * tilted @ rows / len(tilted)).expand(int(stuck.sum()), -1, -1)
+        atoms = (_tilted(p, direction) @ rows / 8).expand(int(stuck.sum()), -1, -1)
         part = problem.at(stuck)
         encoder[stuck] = _descend(part, _reweight(part, atoms), limit)
     known = [_trivial(problem)[:1]]
@@ -478,7 +477,7 @@ def _settle(problem: _Problem, joint: Tensor, search: bool) -> Tensor:
     The weighing is a convex problem, rate-distortion with the decoders as reproductions, so it
     removes the superfluous clusters that plain iteration takes forever to starve.
     """
-    settled = joint.new_zeros(len(joint), len(problem.p) + EXTRA, joint.shape[-1])
+    settled = joint.new_zeros(len(joint), len(problem.p) + 2 * EXTRA, joint.shape[-1])
     index = torch.arange(len(joint), device=joint.device)
     steps, spent = 8, 0
     while True:
@@ -487,24 +486,26 @@ def _settle(problem: _Problem, joint: Tensor, search: bool) -> Tensor:
         log_partition, encoder, after = _step(problem, joint)
         residual = (_step(problem, after)[1] - encoder).abs().sum(-1).amax(-1)
         done = residual <= problem.tol / 2
-        added = None
-        if search and done.any():
-            level, found = _search(problem.at(done), log_partition[done])
+        look = (done | (spent >= PATIENCE)) & ((joint.sum(-1) > 0).sum(-1) <= len(problem.p))
+        look &= search
+        added = joint.new_zeros(len(joint), 2 * EXTRA, joint.shape[-1])
+        if look.any():
+            part = problem.at(look)
+            level, found = _search(part, log_partition[look])
             level, best = level.topk(min(EXTRA, level.shape[-1]), dim=-1)
             found = found.gather(1, best[..., None].expand(-1, -1, found.shape[-1]))
-            missing = level > GAP
-            added = joint.new_zeros(len(joint), *found.shape[1:])
-            added[done] = torch.where(missing[..., None], 1e-3 * found, 0.0)
-            done[done.clone()] = ~missing.any(-1)
+            found = torch.where((level > GAP)[..., None], found, 0.0)
+            found = torch.cat([found, _splits(part, encoder[look])], 1)
+            added[look, : found.shape[1]] = 1e-3 * found
+            done &= (added == 0).flatten(1).all(-1)
         settled[index, : joint.shape[1]] = joint
         settled[index, joint.shape[1] :] = 0
         if done.all() or spent >= problem.max_iterations:
             return _compact(settled)
         index, problem, joint = index[~done], problem.at(~done), joint[~done]
-        if added is not None:
-            joint = torch.cat([joint, added[~done]], 1)
-        if added is not None or spent >= PATIENCE:
-            joint = _reweight(problem, joint)
+        added = added[~done]
+        if spent >= PATIENCE or added.any():
+            joint = _reweight(problem, torch.cat([joint, added], 1))
         joint = _compact(joint)
         steps = min(2 * steps, LONGEST)
 
@@ -549,6 +550,8 @@ def _relax(problem: _Problem, joint: Tensor, steps: int) -> Tensor:
 
     It works on sqrt p(t, y), where distances are those of information geometry. The bound
     -E ln Z falls at every plain step; where the accelerated one raises it, the plain one is taken.
+    Near a saddle the acceleration points back to it, against the plain step. There the plain step
+    is stretched instead, twice as far each time that this goes well.
     """
     shape, memory = joint.shape, min(MEMORY, steps)
     moves = joint.new_zeros(len(joint), memory, shape[1] * shape[2])
@@ -558,6 +561,8 @@ def _relax(problem: _Problem, joint: Tensor, steps: int) -> Tensor:
     lowest = joint.new_full((len(joint),), math.inf)
     plain, fresh = joint, torch.ones(len(joint), dtype=torch.bool, device=joint.device)
     last_image = last_change = joint.flatten(1)
+    stretch = joint.new_ones(len(joint), 1)
+    stretched = torch.zeros_like(stretch, dtype=torch.bool)
     for step in range(steps):
         log_partition, _, after = _step(problem, joint)
         value = -(log_partition @ problem.p)
@@ -578,7 +583,13 @@ def _relax(problem: _Problem, joint: Tensor, steps: int) -> Tensor:
         normal = normal + torch.diag_embed((scale == 0).to(gram))
         right = (changes @ change[..., None])[..., 0] * scale
         blend = torch.linalg.solve(normal, right[..., None])[..., 0] * scale
-        ahead = image - (blend[:, None] @ moves)[:, 0]
+        shift = change - (blend[:, None] @ moves)[:, 0]
+        backward = (shift * change).sum(-1, keepdim=True) <= 0
+        stretch = torch.where(stretched & uphill[:, None], (stretch / 8).clamp_min(1), stretch)
+        stretch = torch.where(stretched & ~uphill[:, None], 2 * stretch, stretch)
+        stretched = backward & ~stretched  # and every other step plain, which smooths
+        shift = torch.where(backward, change, shift) + torch.where(stretched, stretch * change, 0.0)
+        ahead = image - change + shift
         ahead = torch.maximum(ahead, 0.1 * image).square_()
         ahead = (ahead / ahead.sum(-1, keepdim=True)).reshape(shape)
         plain = torch.where(uphill[:, None, None], plain, after)
@@ -593,11 +604,59 @@ def _search(problem: _Problem, log_partition: Tensor) -> tuple[Tensor, Tensor]:
     p, rows, beta = problem.p, problem.rows, problem.beta[:, None, None]
     offset = (p.log() - log_partition)[..., None]
     decoder = (_blurred(problem) / p[:, None]).expand(len(beta), -1, -1)
-    for _ in range(CLIMB):
+    level = decoder.new_full(decoder.shape[:-1], -math.inf)
+    best = decoder
+
+    def climb(decoder: Tensor) -> Tensor:
+        nonlocal level, best
         logits = offset + beta * (rows @ decoder.clamp_min(TINY).log().mT)
-        decoder = logits.softmax(1).mT @ rows
-    logits = offset + beta * (rows @ decoder.clamp_min(TINY).log().mT)
-    return logits.logsumexp(1), decoder
+        height = logits.logsumexp(1)
+        higher = height > level
+        level = torch.where(higher, height, level)
+        best = torch.where(higher[..., None], decoder, best)
+        return (logits - height[:, None]).exp_().mT @ rows
+
+    for _ in range(CLIMBS):  # squared extrapolation of Varadhan and Roland (2008)
+        once = climb(decoder)
+        twice = climb(once)
+        move, bend = once - decoder, twice - 2 * once + decoder
+        length = move.norm(dim=-1, keepdim=True) / bend.norm(dim=-1, keepdim=True).clamp_min(TINY)
+        length = length.clamp(1, LEAP)
+        ahead = decoder + 2 * length * move + length**2 * bend
+        ahead = torch.maximum(ahead, 0.1 * twice)
+        decoder = ahead / ahead.sum(-1, keepdim=True)
+    climb(decoder)
+    return level, best
+
+
+def _splits(problem: _Problem, encoder: Tensor) -> Tensor:
+    """Decoders on both sides of the most unstable cluster; all 0 where every cluster is stable.
+
+    beta C_t is what one step of the self-consistent equations does to a small difference between
+    two copies of cluster t. Its largest eigenvalue, apart from the 1 of lambda_1, by iteration.
+    """
+    p, rows = problem.p, problem.rows
+    source = (encoder * p[:, None]).mT
+    source = source / source.sum(-1, keepdim=True).clamp_min(TINY)  # p(s|t)
+    decoder = source @ rows
+    share = torch.where(decoder > 0, 1 / decoder.clamp_min(TINY), 0.0)
+    tilt = (2.4 * torch.arange(len(p), device=p.device)).cos().to(p).expand_as(source)
+    for _ in range(POWERS):
+        tilt = tilt - (source * tilt).sum(-1, keepdim=True)
+        tilt = tilt / tilt.norm(dim=-1, keepdim=True).clamp_min(TINY)
+        before, tilt = tilt, ((source * tilt @ rows) * share) @ rows.mT
+    strength = (source * before * tilt).sum(-1) / (source * before**2).sum(-1).clamp_min(TINY)
+    strength, worst = (problem.beta[:, None] * strength).max(-1)
+    worst = worst[:, None, None].expand(-1, 1, len(p))
+    source, tilt = source.gather(1, worst), tilt.gather(1, worst)
+    return torch.where((strength > UNSTABLE)[:, None, None], _tilted(source, tilt) @ rows, 0.0)
+
+
+def _tilted(source: Tensor, tilt: Tensor) -> Tensor:
+    """p(s|t) pushed to both sides along a direction, by more and by less."""
+    size = 0.9 / tilt.abs().amax(-1, keepdim=True).clamp_min(TINY)
+    push = tilt.new_tensor([1, 0.3, 0.1, 0.03])[:, None]
+    return source * (1 + torch.cat([push, -push]) * size * tilt)
 
 
 def _reweight(problem: _Problem, joint: Tensor) -> Tensor:
