@@ -42,6 +42,7 @@ from ibbook.schedules import Schedule
 
 FORMAT = 1
 ORDER, SAMPLE = 1_000_000, 1_000_001  # streams of random numbers; the layers count from 0
+NOISE_BLOCK = 1 << 19  # normal numbers drawn at once, for as many steps as they serve
 DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
 
 Member = Mapping[str, Any]
@@ -131,6 +132,11 @@ def fit(
 
     rates = [m["learning_rate"] or optimiser.learning_rate for m in members]
     l2 = torch.tensor([objective.l2 if m["l2"] is None else m["l2"] for m in members]).to(device)
+    own = [m["beta"] for m in members]
+    scheduled = any(isinstance(b, Schedule) for b in (objective.beta, *own))
+    latents, betas = _divergences(network), None
+    shape, drawn = (batch_size, network.latents), range(0)
+    block = max(1, NOISE_BLOCK // (len(members) * math.prod(shape)))
     order = _Order([m["seed"] for m in members], len(data), batch_size, device)
     labels = None if data.labels is None else data.labels.to(device)
     begun, saved = time.monotonic() - state.seconds, time.monotonic()
@@ -139,14 +145,13 @@ def fit(
         rows = order(step)
         x = data.batch(rows, device) / data.scale
         target = labels[rows] if objective.target == "labels" else x.flatten(2)
-        noise = normal(seeds, step, (batch_size, network.latents), stream=SAMPLE)
-        betas = torch.stack(
-            [
-                objective.betas(step=step, latents=_divergences(network), beta=m["beta"])
-                for m in members
-            ]
-        ).to(device)
-        parts = terms(state.model, objective, x, target, noise)
+        if step not in drawn:
+            drawn = range(step, min(step + block, steps))
+            noise = normal(seeds, drawn, shape, stream=SAMPLE)
+        if scheduled or betas is None:
+            betas = torch.stack([objective.betas(step=step, latents=latents, beta=b) for b in own])
+            betas = betas.to(device)
+        parts = terms(state.model, objective, x, target, noise[step - drawn.start])
         loss = parts.distortion + (betas * parts.rate).sum(-1) + l2 * parts.error
         factor = optimiser.decay(step) if optimiser.decay else 1.0
         state.update(loss, [factor * rate for rate in rates])
@@ -326,6 +331,7 @@ class _State:
         self.second = [torch.zeros_like(w) for w in self.weights]
         self.average = [w.detach().clone() for w in self.weights] if optimiser.average else []
         self.members = len(self.weights[0])
+        self.counts: dict[tuple[int, int], tuple[int, list[Tensor]]] = {}
         self.sums: Tensor | None = None
         self.step, self.seconds, self.logged = 0, 0.0, 0
         self.rows: list[dict[str, Any]] = []
@@ -346,7 +352,7 @@ class _State:
                     [m[part] for m in self.first],
                     [v[part] for v in self.second],
                     [],
-                    [torch.tensor(float(self.step), device=loss.device) for _ in self.weights],
+                    self._counts(part, loss.device),
                     fused=True,
                     amsgrad=False,
                     beta1=first,
@@ -359,6 +365,15 @@ class _State:
                 for mean, weight in zip(self.average, self.weights, strict=False):
                     mean[part].lerp_(weight[part], 1 - self.optimiser.average)
         self.step += 1
+
+    def _counts(self, part: slice, device: torch.device) -> list[Tensor]:
+        """Adam's own step counters of a group, one for each weight; the call counts them up."""
+        place = (part.start, part.stop)
+        step, tensors = self.counts.get(place, (None, []))
+        if step != self.step:
+            tensors = [torch.tensor(float(self.step), device=device) for _ in self.weights]
+        self.counts[place] = (self.step + 1, tensors)
+        return tensors
 
     def _groups(self, rates: list[float]) -> list[tuple[int, int]]:
         """Runs of neighbouring members that still train and share a learning rate."""

@@ -41,6 +41,13 @@ def test_numbers_depend_on_each_of_seed_step_and_stream_and_on_nothing_else():
         assert not (whole == other).any()
 
 
+def test_normal_numbers_of_a_step_are_the_same_in_any_range_of_steps():
+    seeds = torch.tensor([1, 2])
+    some = normal(seeds, range(3, 7), (5, 3))
+    assert some.shape == (4, 2, 5, 3)
+    assert torch.equal(some[2:3], normal(seeds, range(5, 6), (5, 3)))
+
+
 def test_uniform_numbers_are_uniform():
     u = uniform(torch.arange(20), 0, (5000,)).flatten().numpy()
     assert u.min() > 0
@@ -49,7 +56,7 @@ def test_uniform_numbers_are_uniform():
 
 
 def test_normal_numbers_are_normal_and_independent():
-    z = normal(torch.arange(20), 7, (5001,))
+    z = normal(torch.arange(20), range(7, 8), (5001,))[0]
     assert stats.kstest(z.flatten().numpy(), "norm").pvalue > 1e-3
     off_diagonal = torch.corrcoef(z) - torch.eye(20)
     assert off_diagonal.abs().max() < 5 / 5001**0.5

@@ -95,7 +95,7 @@ def test_loss_and_gradient_equal_an_unbatched_reference(output):
     seeds, beta = torch.tensor([4, 9]), [0.5, 2.0, 0.0]
     l2 = 0.0 if output == "categorical" else 0.3
     model = network.build(seeds)
-    x, noise = torch.rand(2, 6, 1, 8, 8), normal(seeds, 0, (6, 3))
+    x, noise = torch.rand(2, 6, 1, 8, 8), normal(seeds, range(1), (6, 3))[0]
     goal = torch.randint(10, (2, 6)) if output == "categorical" else x.flatten(2)
     parts = terms(model, objective, x, goal, noise)
     loss = parts.distortion + parts.rate @ torch.tensor(beta) + l2 * parts.error
@@ -138,7 +138,7 @@ def test_adam_is_that_of_torch_with_each_members_own_rate_and_the_average_is_kep
             rows = order[step * 10 : step * 10 + 10]
             x, noise = (
                 digits.batch(rows) / digits.scale,
-                normal(seed, step, (10, 3), stream=1_000_001),
+                normal(seed, range(step, step + 1), (10, 3), stream=1_000_001)[0],
             )
             loss = plain_loss(
                 model, x, digits.labels[rows], noise[0], [1.0] * 3, 0.0, "categorical"
