@@ -47,8 +47,8 @@ def build(
 
     Args:
         notebooks: executed notebook of each chapter, by its name (`02-rate-distortion`).
-        provenance: of each chapter's run: `seconds`, `finished` (ISO 8601), `commit`, `ibbook`,
-            `python`, `torch`, `key`, `parameters`.
+        provenance: of each chapter's run: `seconds`, `finished` (ISO 8601), `commit`, `dirty`,
+            `ibbook`, `python`, `torch`, `key`, `parameters`.
         failures: why a chapter could not be run. Its page says so in place of the chapter, and what
             other pages say about its equations and figures loses its link.
         source: folder with `book.yml`, `myst.yml` and `chapters/`.
@@ -159,6 +159,7 @@ def provenance_tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
         chapter = f"[]({name}.ipynb)"
         when = run["finished"][:16].replace("T", " ")
         commit = f"`{run['commit'][:10]}`" if run.get("commit") else "none"
+        commit += " (with changes)" if run.get("dirty") else ""
         runs.append((chapter, f"{run['seconds']:.0f} s", when, commit, f"`{run['key'][:8]}`"))
         versions.append((chapter, run["ibbook"], run["python"], run["torch"]))
         chosen = ", ".join(f"`{key} = {value}`" for key, value in run["parameters"].items())

@@ -125,7 +125,13 @@ def watched(browser: Browser, width: int, mode: str) -> Iterator[Page]:
     page, faults = context.new_page(), []
     page.on("console", lambda said: said.type == "error" and faults.append(said.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("requestfailed", lambda request: faults.append(f"{request.url}: {request.failure}"))
+    page.on(
+        "requestfailed",  # what was still under way when the page was left is no fault
+        lambda request: (
+            request.failure == "net::ERR_ABORTED"
+            or faults.append(f"{request.url}: {request.failure}")
+        ),
+    )
     page.on("response", lambda got: got.status < 400 or faults.append(f"{got.url}: {got.status}"))
     page.on(
         "request",

@@ -37,6 +37,7 @@ RUN = {
     "seconds": 61.4,
     "finished": "2026-11-21T07:00:00Z",
     "commit": "9c9073defb1e957a0e6b",
+    "dirty": True,
     "ibbook": "0.1.0",
     "python": "3.11.2",
     "torch": "2.9.0",
@@ -329,11 +330,18 @@ def test_a_chapter_says_how_it_ran_and_how_to_rerun_it(built):
     sample = (built / "sample" / "index.html").read_text()
     assert "<code>ibbook run 01-sample</code>" in sample
     line = re.search(r'<p class="provenance".*?</p>', sample, re.DOTALL)[0]
-    for part in ("61 s", "2026-11-21", "9c9073defb", "torch 2.9.0", "grid_size = 201"):
+    for part in (
+        "61 s",
+        "2026-11-21",
+        "9c9073defb</code> (with changes)",
+        "torch 2.9.0",
+        "grid_size = 201",
+    ):
         assert part in line
     versions = (built / "provenance" / "index.html").read_text()
     assert '<a href="/sample/">The sample chapter</a>' in versions
     assert "<code>01234567</code>" in versions
+    assert "<code>9c9073defb</code> (with changes)" in versions
     assert 'class="provenance"' not in versions
 
 

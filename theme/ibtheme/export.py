@@ -60,7 +60,7 @@ def export(
     for file in sorted((site / "content").glob("*.json")):
         page = json.loads(file.read_text())
         slug = page["slug"]
-        context = Context(Folder(site / "public", out, base), base, index, absent)
+        context = Context(Folder(site / "public", out, base), base, index, absent=absent)
         run = (runs or {}).get(Path(page["location"]).stem)
         html = full_page(config, page, context, run=run)
         target = out / "index.html" if slug == index else out / slug / "index.html"
