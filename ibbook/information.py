@@ -189,8 +189,8 @@ def mutual_information_from_counts(
 ) -> Float64[Tensor, "*batch"]:
     """Estimate I(X;Y) = H(X) + H(Y) - H(X, Y) from a contingency table of counts.
 
-    Each entropy is estimated as in `entropy_from_counts`. The plug-in estimate is too large on
-    average; a corrected one may be negative.
+    Each entropy is estimated as in `entropy_from_counts`. Where every pair can occur, the plug-in
+    estimate is too large on average once N is large; a corrected one may be negative.
 
     >>> round(mutual_information_from_counts([[3, 1], [1, 3]]).item(), 4)
     0.1308
