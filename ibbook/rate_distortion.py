@@ -195,7 +195,8 @@ def _minimise(
 
     Adding sum_j q_j takes the place of the constraint sum_j q_j = 1, which every minimum meets.
     With s_j the multiplier of q_j >= 0, the optimum is s = 1 - c(q) and q s = 0. Newton's steps
-    aim at q s = sigma mu for a falling mu (Mehrotra 1992; Kim et al. 2020 on this problem).
+    aim at q s = sigma mu for a falling mu (Mehrotra 1992; Kim et al. 2020 solve this problem by
+    quadratic programming).
     """
     count, _, size = kernel.shape
     best = torch.full((count, size), 1 / size, dtype=p.dtype, device=p.device)
