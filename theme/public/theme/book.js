@@ -139,7 +139,8 @@ search.onkeydown = (event) => {
   }
 };
 addEventListener("keydown", (event) => {
-  const writing = event.target.closest?.("input, textarea, [contenteditable]");
+  // a closed dialog keeps the focus for a moment, so a field that is not shown does not count
+  const writing = event.target.matches?.("input, textarea") && event.target.checkVisibility();
   if (event.key === "/" && !writing && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
     open();
