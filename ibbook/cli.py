@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["run", "no-such-chapter"])
     2
     """
-    signal.signal(signal.SIGTERM, _terminate)
     options = _parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         return options.run(options) or 0
     except BookError as error:
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         code = 128 + (interrupt.args or (signal.SIGINT,))[0]
         return _say("ibbook: interrupted; nothing half-written was left", code=code)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(number: int, _: object) -> None:
