@@ -43,15 +43,16 @@ COUNT = math.prod(FACTOR_SIZES)
 WIDTH = 64
 
 # The stand-in's scene. The unit of length is the camera's distance from the room's axis.
-CAMERA_HEIGHT, AIM_HEIGHT, HALF_FIELD = 0.25, 0.2114, 0.3277  # HALF_FIELD: tan(half the view)
-ROOM_SIDE, ROOM_BACK, WALL_HEIGHT = 0.9, 0.9355, 0.475  # walls' distances from the axis
-CUBE = 0.0982  # half a side, at scale 1
-CYLINDER_RADIUS, CYLINDER_HEIGHT = 0.1084, 0.2116
-SPHERE_RADIUS = 0.1206
-CAPSULE_RADIUS, CAPSULE_LENGTH = 0.0923, 0.188  # length of its straight part
-LAMP, LAMP_AIM, LAMP_FALLOFF = (-0.4576, 0.3358, 1.94), (-0.31, 0.1, 0.0), 9.0
-FLOOR, WALL, OBJECT = (0.31, 0.698, 0.9025), (0.37, 0.585, 0.857), (0.35, 0.6, 0.172)
-GLOSS, GLOSS_EDGE = 0.177, 0.272  # white added to the object's side that faces the lamp
+CAMERA_HEIGHT, AIM_HEIGHT, HALF_FIELD = 0.2499, 0.2114, 0.3261  # HALF_FIELD: tan(half the view)
+ROOM_SIDE, ROOM_BACK, WALL_HEIGHT = 0.86, 0.9472, 0.4727  # walls' distances from the axis
+CUBE = 0.1002  # half a side, at scale 1
+CYLINDER_RADIUS, CYLINDER_HEIGHT = 0.1078, 0.2137
+SPHERE_RADIUS = 0.1212
+CAPSULE_RADIUS, CAPSULE_LENGTH = 0.0923, 0.1908  # length of its straight part
+LAMP, LAMP_AIM, LAMP_FALLOFF = (-0.3703, 0.2631, 1.94), (-0.31, 0.1, 0.0), 9.0
+# strength of the ambient light, of the lamp at the camera, and of the lamp that throws the shadow
+FLOOR, WALL, OBJECT = (0.31, 0.638, 0.9025), (0.36, 0.585, 0.855), (0.35, 0.6, 0.244)
+GLOSS, GLOSS_EDGE = 0.177, 0.22  # white added to the object's side that faces the lamp
 SKY = (153, 226, 249)
 
 LEVELS = torch.arange(6, dtype=torch.float64) / 5  # values of a colour channel of hues k / 10
