@@ -38,8 +38,8 @@ TINY, LOG_TINY = 1e-300, -690.0
 BLUR, TRACE = 0.05, 1e-6  # shares of p(y) mixed into starting decoders
 MEMORY = 6  # steps that Anderson's acceleration looks back on
 PATIENCE = 56  # iterations before weights are found by the convex solver
-CLIMBS, LEAP = 8, 30.0  # accelerated mean-shift steps in the search for a missing cluster
-POWERS, UNSTABLE = 40, 1 + 1e-7  # steps and threshold of the search for a cluster that splits
+CLIMBS, LEAP = 6, 30.0  # accelerated mean-shift steps in the search for a missing cluster
+POWERS, UNSTABLE = 24, 1 + 1e-7  # steps and threshold of the search for a cluster that splits
 EXTRA = 8  # missing clusters added at a time
 LONGEST = 64  # iterations between two looks at what has settled
 GAP = 1e-10  # ln D above which a cluster is missing
@@ -140,7 +140,7 @@ def information_bottleneck(
       (Anantharam et al. 2013), and eta >= rho^2. For a symmetric binary channel both
       agree. For a joint without symmetry 1/eta is smaller: a rare but telling x is then worth a
       cluster of its own before any small change is worth its cost. In between the trivial
-      solution is a local minimum only, and its `gap` is above 0.
+      solution is stable to splitting but not optimal, and its `gap` is above 0.
 
     Where Y = f(X), the curve is the straight line I(T;Y) = I(X;T) up to H(Y) and flat beyond, so
     no beta has an inner point of it as its only solution: for beta > 1 every solution
@@ -240,7 +240,7 @@ def critical_beta(
 
     rho is the maximal correlation of X and Y, the second singular value of
     p(x,y) / sqrt(p(x) p(y)); inf for independent X and Y. Above it the trivial solution is never
-    optimal. Below, it is a local minimum; see `information_bottleneck` for when the global one.
+    optimal. Below, it is stable to splitting; see `information_bottleneck` for when the global one.
 
     >>> round(float(critical_beta([[0.45, 0.05], [0.05, 0.45]])), 4)
     1.5625
@@ -401,6 +401,7 @@ class _Problem:
     p: Float64[Tensor, "s"]
     rows: Float64[Tensor, "s y"]  # p(y|s)
     beta: Float64[Tensor, "k"]
+    starts: Float64[Tensor, "n y"]  # decoders at every scale, none with a zero
     tol: float
     max_iterations: int
 
@@ -413,7 +414,7 @@ def _solve(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Encoders, residuals and gaps of one joint for a vector of betas, heaviest clusters first."""
     p, rows, label = _sufficient(pxy)
-    problem = _Problem(p, rows, beta, tol, max_iterations)
+    problem = _Problem(p, rows, beta, _tree(p, rows), tol, max_iterations)
     limit = min(clusters or len(p), len(p))
     encoder = _trivial(problem)
     second, direction = _second_order(p, rows, encoder[0, :, :1])
@@ -438,7 +439,8 @@ def _solve(
 def _lowest(problem: _Problem, limit: int, direction: Tensor, unstable: Tensor) -> Tensor:
     """The encoder with the lowest functional found, for every beta."""
     p, rows, beta = problem.p, problem.rows, problem.beta
-    encoder = _descend(problem, _blurred(problem).expand(len(beta), -1, -1), limit)
+    start = (problem.starts / len(problem.starts)).expand(len(beta), -1, -1)
+    encoder = _descend(problem, _reweight(problem, start, 1e-4), limit)
     stuck = unstable & ((_weights(problem, encoder) > 0).sum(-1) == 1)
     if stuck.any():  # just above the critical beta: start along the unstable direction
         atoms = (_tilted(p, direction) @ rows / 8).expand(int(stuck.sum()), -1, -1)
@@ -477,7 +479,7 @@ def _settle(problem: _Problem, joint: Tensor, search: bool) -> Tensor:
     The weighing is a convex problem, rate-distortion with the decoders as reproductions, so it
     removes the superfluous clusters that plain iteration takes forever to starve.
     """
-    settled = joint.new_zeros(len(joint), len(problem.p) + 2 * EXTRA, joint.shape[-1])
+    settled = joint.new_zeros(len(joint), 2 * len(problem.p) + 2 * EXTRA, joint.shape[-1])
     index = torch.arange(len(joint), device=joint.device)
     steps, spent = 8, 0
     while True:
@@ -486,18 +488,17 @@ def _settle(problem: _Problem, joint: Tensor, search: bool) -> Tensor:
         log_partition, encoder, after = _step(problem, joint)
         residual = (_step(problem, after)[1] - encoder).abs().sum(-1).amax(-1)
         done = residual <= problem.tol / 2
-        look = (done | (spent >= PATIENCE)) & ((joint.sum(-1) > 0).sum(-1) <= len(problem.p))
-        look &= search
+        room = search & ((joint.sum(-1) > 0).sum(-1) <= len(problem.p))
         added = joint.new_zeros(len(joint), 2 * EXTRA, joint.shape[-1])
-        if look.any():
-            part = problem.at(look)
-            level, found = _search(part, log_partition[look])
+        if (look := done & room).any():
+            level, found = _search(problem.at(look), log_partition[look])
             level, best = level.topk(min(EXTRA, level.shape[-1]), dim=-1)
             found = found.gather(1, best[..., None].expand(-1, -1, found.shape[-1]))
-            found = torch.where((level > GAP)[..., None], found, 0.0)
-            found = torch.cat([found, _splits(part, encoder[look])], 1)
-            added[look, : found.shape[1]] = 1e-3 * found
-            done &= (added == 0).flatten(1).all(-1)
+            added[look, : found.shape[1]] = torch.where((level > GAP)[..., None], found, 0.0)
+        if (look := (done | (spent >= PATIENCE)) & room).any():
+            added[look, EXTRA:] = _splits(problem.at(look), encoder[look])
+        added *= 1e-3
+        done &= (added == 0).flatten(1).all(-1)
         settled[index, : joint.shape[1]] = joint
         settled[index, joint.shape[1] :] = 0
         if done.all() or spent >= problem.max_iterations:
@@ -507,18 +508,21 @@ def _settle(problem: _Problem, joint: Tensor, search: bool) -> Tensor:
         if spent >= PATIENCE or added.any():
             joint = _reweight(problem, torch.cat([joint, added], 1))
         joint = _compact(joint)
-        steps = min(2 * steps, LONGEST)
+        steps = min(steps + steps // 2, LONGEST)
 
 
 def _step(problem: _Problem, joint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """ln Z(s) up to a constant in s, the encoder of the clusters p(t, y), and their update."""
     weights = joint.sum(-1)
     log_weights = weights.log()
-    log_decoder = joint.clamp_min(TINY).log() - log_weights.clamp_min(LOG_TINY)[..., None]
-    logits = problem.rows @ (problem.beta[:, None, None] * log_decoder).mT + log_weights[:, None]
-    log_partition = logits.logsumexp(-1)
-    encoder = (logits - log_partition[..., None]).exp_()
-    return log_partition, encoder, _joint(problem, encoder)
+    log_decoder = joint.clamp_min(TINY).log_().sub_(log_weights.clamp_min(LOG_TINY)[..., None])
+    log_decoder *= problem.beta[:, None, None]
+    logits = (problem.rows @ log_decoder.mT).add_(log_weights[:, None])
+    top = logits.amax(-1, keepdim=True)
+    encoder = logits.sub_(top).exp_()
+    partition = encoder.sum(-1, keepdim=True)
+    encoder /= partition
+    return (top + partition.log())[..., 0], encoder, _joint(problem, encoder)
 
 
 def _joint(problem: _Problem, encoder: Tensor) -> Tensor:
@@ -539,10 +543,28 @@ def _trivial(problem: _Problem) -> Tensor:
     return encoder
 
 
-def _blurred(problem: _Problem) -> Tensor:
-    """p(t, y) with one cluster for each s, slightly blurred: no iteration ever leaves a zero."""
-    p, rows = problem.p, problem.rows
-    return p[:, None] * ((1 - BLUR) * rows + BLUR * (p @ rows))
+def _tree(p: Tensor, rows: Tensor) -> Tensor:
+    """Decoders of all clusters that the agglomerative bottleneck (Slonim and Tishby 1999) forms.
+
+    From one cluster for each s, it joins the pair that loses least of I(T;Y), down to one. All are
+    blurred a little: no iteration ever leaves a zero.
+    """
+    joint = p[:, None] * rows
+    nodes = [rows]
+    own = _surplus(joint)
+    cost = torch.stack([own + own[i] - _surplus(joint + joint[i]) for i in range(len(p))])
+    cost.fill_diagonal_(math.inf)
+    for _ in range(len(p) - 1):
+        pair = int(cost.argmin())
+        into, gone = pair // len(p), pair % len(p)
+        joint[into] += joint[gone]
+        own[into] = _surplus(joint[into])
+        cost[gone], cost[:, gone] = math.inf, math.inf
+        fresh = own + own[into] - _surplus(joint + joint[into])
+        fresh = torch.where(cost[into].isinf(), math.inf, fresh)
+        cost[into], cost[:, into] = fresh, fresh
+        nodes.append(joint[into, None] / joint[into].sum())
+    return (1 - BLUR) * torch.cat(nodes) + BLUR * (p @ rows)
 
 
 def _relax(problem: _Problem, joint: Tensor, steps: int) -> Tensor:
@@ -569,12 +591,12 @@ def _relax(problem: _Problem, joint: Tensor, steps: int) -> Tensor:
         uphill = value > lowest + 1e-13 * (1 + value.abs())
         image = after.sqrt().flatten(1)
         change = image - joint.sqrt().flatten(1)
-        slot, usable = step % memory, ~(uphill | fresh)[:, None]
-        moves[:, slot] = torch.where(usable, image - last_image, 0.0)
-        changes[:, slot] = torch.where(usable, change - last_change, 0.0)
-        if uphill.any():
-            changes[uphill] = 0
-            gram[uphill] = 0
+        slot = step % memory
+        torch.sub(image, last_image, out=moves[:, slot])
+        torch.sub(change, last_change, out=changes[:, slot])
+        if (fresh := fresh | uphill).any():
+            moves[fresh, slot], changes[fresh, slot] = 0, 0
+            changes[uphill], gram[uphill] = 0, 0
         row = (changes @ changes[:, slot, :, None])[..., 0]
         gram[:, slot], gram[:, :, slot] = row, row
         scale = gram.diagonal(dim1=-2, dim2=-1)
@@ -584,26 +606,29 @@ def _relax(problem: _Problem, joint: Tensor, steps: int) -> Tensor:
         right = (changes @ change[..., None])[..., 0] * scale
         blend = torch.linalg.solve(normal, right[..., None])[..., 0] * scale
         shift = change - (blend[:, None] @ moves)[:, 0]
-        backward = (shift * change).sum(-1, keepdim=True) <= 0
         stretch = torch.where(stretched & uphill[:, None], (stretch / 8).clamp_min(1), stretch)
         stretch = torch.where(stretched & ~uphill[:, None], 2 * stretch, stretch)
-        stretched = backward & ~stretched  # and every other step plain, which smooths
-        shift = torch.where(backward, change, shift) + torch.where(stretched, stretch * change, 0.0)
-        ahead = image - change + shift
-        ahead = torch.maximum(ahead, 0.1 * image).square_()
-        ahead = (ahead / ahead.sum(-1, keepdim=True)).reshape(shape)
-        plain = torch.where(uphill[:, None, None], plain, after)
-        lowest = torch.minimum(lowest, value)
-        joint = torch.where(uphill[:, None, None], plain, ahead)
+        backward = (shift * change).sum(-1, keepdim=True) <= 0
+        stretched = backward & ~stretched  # every other step is plain, which smooths
+        if backward.any():
+            farther = torch.where(stretched, 1 + stretch, 1.0) * change
+            shift = torch.where(backward, farther, shift)
+        ahead = torch.maximum(shift.add_(image).sub_(change), 0.1 * image).square_()
+        ahead /= ahead.sum(-1, keepdim=True)
+        ahead = ahead.reshape(shape)
+        if uphill.any():
+            after = torch.where(uphill[:, None, None], plain, after)
+            ahead = torch.where(uphill[:, None, None], plain, ahead)
+        plain, joint, lowest = after, ahead, torch.minimum(lowest, value)
         last_image, last_change, fresh = image, change, uphill
     return plain
 
 
 def _search(problem: _Problem, log_partition: Tensor) -> tuple[Tensor, Tensor]:
-    """ln D(q) and q, climbed from every row p(y|s) by mean shift; above 0, a cluster is missing."""
+    """ln D(q) and q, climbed from every start by mean shift; above 0, a cluster is missing."""
     p, rows, beta = problem.p, problem.rows, problem.beta[:, None, None]
     offset = (p.log() - log_partition)[..., None]
-    decoder = (_blurred(problem) / p[:, None]).expand(len(beta), -1, -1)
+    decoder = problem.starts.expand(len(beta), -1, -1)
     level = decoder.new_full(decoder.shape[:-1], -math.inf)
     best = decoder
 
@@ -659,17 +684,17 @@ def _tilted(source: Tensor, tilt: Tensor) -> Tensor:
     return source * (1 + torch.cat([push, -push]) * size * tilt)
 
 
-def _reweight(problem: _Problem, joint: Tensor) -> Tensor:
+def _reweight(problem: _Problem, joint: Tensor, tol: float = 1e-10) -> Tensor:
     """The same decoders with their optimal weights."""
     weights = joint.sum(-1)
     log_decoder = joint.clamp_min(TINY).log() - weights.clamp_min(TINY).log()[..., None]
     logits = problem.rows @ (problem.beta[:, None, None] * log_decoder).mT
     logits = torch.where(weights[:, None] > 0, logits, -math.inf)
     kernel = (logits - logits.amax(-1, keepdim=True)).exp()
-    best, _ = _minimise(problem.p.expand(len(joint), -1), kernel, 1e-10, 50)
-    best = torch.where((weights > 0) & (best > 1e-8), best, 0.0)
+    best, _ = _minimise(problem.p.expand(len(joint), -1), kernel, tol, 50)
+    best = torch.where((weights > 0) & (best > tol), best, 0.0)
     joint = joint * (best / weights.clamp_min(TINY))[..., None]
-    return joint / joint.sum((-2, -1), keepdim=True)
+    return _compact(joint / joint.sum((-2, -1), keepdim=True))
 
 
 def _merge(problem: _Problem, joint: Tensor) -> Tensor:
