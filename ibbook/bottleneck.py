@@ -23,6 +23,8 @@ float64 on the device of the first argument.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -36,6 +38,7 @@ from ibbook.rate_distortion import _minimise
 
 TINY, LOG_TINY = 1e-300, -690.0
 BLUR, TRACE = 0.05, 1e-6  # shares of p(y) mixed into starting decoders
+SMALL = 128 * 128  # entries of a joint
 MEMORY = 6  # steps that Anderson's acceleration looks back on
 PATIENCE = 56  # iterations before weights are found by the convex solver
 CLIMBS, LEAP = 6, 30.0  # accelerated mean-shift steps in the search for a missing cluster
@@ -169,7 +172,10 @@ def information_bottleneck(
     if method not in ("annealing", "global"):
         raise ValueError(f'method must be "annealing" or "global", got {method!r}')
     joints = pxy.reshape(-1, *pxy.shape[-2:])
-    solved = [_solve(p, beta.reshape(-1), clusters, method, tol, max_iterations) for p in joints]
+    with _few_threads(joints[0].numel()):
+        solved = [
+            _solve(p, beta.reshape(-1), clusters, method, tol, max_iterations) for p in joints
+        ]
     most = max(encoder.shape[-1] for encoder, _, _ in solved)
     encoder = torch.stack([_pad(encoder, most) for encoder, _, _ in solved])
     weights = torch.einsum("bx,bkxt->bkt", joints.sum(-1), encoder)
@@ -331,6 +337,17 @@ def gaussian_bottleneck(
         critical_betas=1 / square[..., 0, :],
         projection=(gain.sqrt()[..., None] * directions).reshape(*shape, dim_x, dim_x),
     )
+
+
+@contextmanager
+def _few_threads(size: int) -> Iterator[None]:
+    """One thread for small joints: several wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if size <= SMALL else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _positive(value: Any, name: str, *, none: bool = False) -> None:

@@ -330,6 +330,24 @@ class TestProperties:
         complexity, relevance = plane(pxy, np.eye(size))
         assert (value <= complexity - beta * relevance + 1e-10).all()
 
+    def test_one_large_cluster_among_single_symbols_is_found(self):
+        """Where keeping all symbols apart is a local minimum, and the large cluster is far off."""
+        pxy = random_joint(0, 32, 32)
+        beta = critical_beta(pxy).item() * np.linspace(0.5, 0.9, 9)
+        value = information_bottleneck(pxy, beta, method="global").functional.numpy()
+        p_x = pxy.sum(1)
+        order = np.argsort(rel_entr(pxy / p_x[:, None], pxy.sum(0)).sum(1) + np.log(p_x) / beta[0])
+        complexity, relevance = plane(pxy, np.eye(32))
+        apart = complexity - beta * relevance
+        gain = 0.0
+        for size in range(2, 33):  # the `size` least telling symbols in one cluster
+            label = np.zeros(32, dtype=int)
+            label[order[size:]] = np.arange(1, 33 - size)
+            complexity, relevance = plane(pxy, np.eye(32)[label])
+            assert (value <= complexity - beta * relevance + 1e-10).all()
+            gain = max(gain, (apart - complexity + beta * relevance).max())
+        assert gain > 0.01
+
     @given(joints)
     @examples(max_examples=15)
     def test_the_curve_is_concave_and_increasing_with_slope_one_over_beta(self, pxy):
@@ -673,6 +691,16 @@ def test_too_few_iterations_are_reported():
     assert short.residual > 1e-8
     torch.testing.assert_close(short.encoder.sum(-1), torch.ones(20, dtype=torch.float64))
     assert short.functional >= information_bottleneck(pxy, beta, method="global").functional
+
+
+def test_threads_are_given_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        information_bottleneck(binary(0.9), 3.0)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_every_public_name_has_an_example():
