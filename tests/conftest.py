@@ -1,4 +1,4 @@
-"""What all tests share: a picture backend without a screen, and repeatable examples."""
+"""What all tests share: no screen, one thread, repeatable examples, and a book to try things on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+import torch
 from hypothesis import settings
 
 from ibbook.chapters import Chapter
 
 matplotlib.use("Agg")
+# The arrays of tests are small: a second thread mostly waits, and on a busy machine for long.
+torch.set_num_threads(1)
 # A failure must come from the change under test, so the examples are the same in every run.
 settings.register_profile("ibbook", deadline=None, derandomize=True)
 settings.load_profile("ibbook")

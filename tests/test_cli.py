@@ -82,29 +82,31 @@ def test_a_malformed_command_shows_its_usage(write, capsys, arguments):
     assert "usage: ibbook" in capsys.readouterr().err
 
 
-def test_run_then_collect_from_elsewhere(book, write, tmp_path, monkeypatch):
+def test_run_then_collect_from_elsewhere(book, write, tmp_path, monkeypatch, capsys):
     write("01-coin", RECORDING)
     monkeypatch.chdir(tmp_path)
-
-    def ibbook(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run([IBBOOK, *arguments], capture_output=True, text=True, check=True)
-
-    first = ibbook("run", "1", "-p", "bias", "0.125")
+    command = [IBBOOK, "run", "1", "-p", "bias", "0.125"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
     notebook = Path(first.stdout.strip())
     assert notebook.is_file()
     assert "01-coin: running\n01-coin: done in" in first.stderr
     assert "%|" not in first.stderr  # no progress bar away from a terminal
-    again = ibbook("run", "coin", "-p", "bias", "0.125")
-    assert again.stdout == first.stdout
-    assert "unchanged" in again.stderr
 
-    printed = ibbook("collect")
-    table = pd.read_csv(io.StringIO(printed.stdout), keep_default_na=False)
+    def ibbook(*arguments: str) -> tuple[str, str]:
+        assert main(arguments) == 0
+        return capsys.readouterr()
+
+    out, said = ibbook("run", "coin", "-p", "bias", "0.125")
+    assert out == first.stdout
+    assert "unchanged" in said
+
+    printed, _ = ibbook("collect")
+    table = pd.read_csv(io.StringIO(printed), keep_default_na=False)
     assert table[["name", "value", "bias", "flips"]].values.tolist() == [
         ["coin.bias", 0.125, 0.125, 3]
     ]
     ibbook("collect", "coin", "-o", "table.csv")
-    assert (tmp_path / "table.csv").read_text() == printed.stdout
+    assert (tmp_path / "table.csv").read_text() == printed
     ibbook("collect", "coin", "-o", "table.parquet")
     parquet = pd.read_parquet(tmp_path / "table.parquet")
     pd.testing.assert_frame_equal(parquet, table, check_dtype=False)
