@@ -67,7 +67,7 @@ class Bottleneck:
     decoder: Float64[Tensor, "*batch k t y"]  # p(y|t)
     clusters: Int64[Tensor, "*batch k"]  # how many have mass
     residual: Float64[Tensor, "*batch k"]  # max over x of sum_t |p(t|x) - its right-hand side|
-    gap: Float64[Tensor, "*batch k"]  # ln of the largest D(q) that a search from every p(y|x) finds
+    gap: Float64[Tensor, "*batch k"]  # ln of the largest D(q) that a search finds
     converged: Bool[Tensor, "*batch k"]  # residual <= tol
 
     @property
@@ -126,13 +126,15 @@ def information_bottleneck(
 ) -> Bottleneck:
     """Encoders p(t|x) that minimise I(X;T) - beta I(T;Y), for every beta at once.
 
-    Every beta starts from one cluster for each x (of the sufficient statistic: values of x with the
-    same p(y|x) are one). The clusters move by the self-consistent equations, merge where their
-    decoders coincide, get their weights from a convex solver, and are joined by new ones as long as
-    a search finds a decoder with D > 1. Last, an encoder found at one beta is tried at the others.
-    `clusters` bounds their number: then the ones that cost least are joined, and the result is a
-    local minimum. Without a bound, `gap` near 0 says that the search found nothing better; that is
-    strong evidence and no proof, since the search is finite.
+    Every beta starts from clusters of all sizes, those that the agglomerative bottleneck forms from
+    single x (values of x with the same p(y|x) are one). They get their weights from a convex
+    solver, move by the self-consistent equations and merge where their decoders coincide. A cluster
+    that is unstable is split, and new ones join as long as a search finds a decoder with D > 1.
+    Last, an encoder found at one beta is tried at the others.
+
+    `clusters` bounds their number: then those are joined that cost least, and the result is a local
+    minimum. Without a bound, a `gap` near 0 says that the search found nothing better. That is
+    strong evidence but no proof, since the search is finite.
 
     The two methods differ only in when they leave the trivial solution, T independent of X:
 
