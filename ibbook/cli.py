@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 
 from ibbook import chapters, runs
 from ibbook.chapters import BookError, Chapter
+from ibbook.datasets import cli as datasets
 from ibbook.runs import ChapterError
 
 PORT = 8000
@@ -90,10 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = add("serve", _serve, "serve the built site on this machine")
     serve.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
     add("check", _check, "whether each chapter's text and notebook agree")
-    if find_spec("ibbook.datasets.cli"):
-        from ibbook.datasets.cli import add_commands
-
-        add_commands(commands)
+    datasets.add_commands(commands)
     return parser
 
 
