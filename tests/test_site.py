@@ -502,3 +502,23 @@ def test_nothing_in_the_theme_names_another_host():
         hosts = set(re.findall(r"https?://[\w.-]+", file.read_text()))
         assert hosts <= {"http://www.w3.org"}, file
     assert not list((ROOT / "theme").glob("package-lock.json"))
+
+
+def npm(tmp_path, monkeypatch, script):
+    """Put a stand-in for npm where the theme looks first."""
+    (tmp_path / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(prepare, "THEME", tmp_path)
+
+
+def test_what_npm_says_is_no_fault_of_the_site(tmp_path, monkeypatch, capfd):
+    npm(tmp_path, monkeypatch, "echo added 2 packages; echo npm warn unknown config >&2")
+    prepare.install()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_npm_that_fails_is_named_with_its_reason(tmp_path, monkeypatch):
+    npm(tmp_path, monkeypatch, "echo registry cannot be reached >&2; exit 1")
+    with pytest.raises(RuntimeError, match=r"npm could not install(.|\n)*cannot be reached"):
+        prepare.install()

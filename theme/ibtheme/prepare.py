@@ -34,7 +34,19 @@ def install(*options: str) -> None:
     """Run npm in the theme's folder, with the node of this Python environment first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     command = [shutil.which("npm", path=path) or "npm", "install", "--ignore-scripts", *options]
-    subprocess.run(command, cwd=THEME, env=os.environ | {"PATH": path}, check=True, timeout=300)
+    done = subprocess.run(
+        command,
+        cwd=THEME,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"npm could not install what theme/package.json names:\n{done.stderr.strip()}\n"
+            "It needs the npm registry once; try again when that can be reached"
+        )
 
 
 if __name__ == "__main__":
