@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
-from ibbook.rate_distortion import _minimise
+from ibbook.rate_distortion import optimal_marginal
 
 TINY, LOG_TINY = 1e-300, -690.0
 BLUR, TRACE = 0.05, 1e-6  # shares of p(y) mixed into starting decoders
@@ -710,7 +710,7 @@ def _reweight(problem: _Problem, joint: Tensor, tol: float = 1e-10) -> Tensor:
     logits = problem.rows @ (problem.beta[:, None, None] * log_decoder).mT
     logits = torch.where(weights[:, None] > 0, logits, -math.inf)
     kernel = (logits - logits.amax(-1, keepdim=True)).exp()
-    best, _ = _minimise(problem.p.expand(len(joint), -1), kernel, tol, 50)
+    best, _ = optimal_marginal(problem.p.expand(len(joint), -1), kernel, tol, 50)
     best = torch.where((weights > 0) & (best > tol), best, 0.0)
     joint = joint * (best / weights.clamp_min(TINY))[..., None]
     return _compact(joint / joint.sum((-2, -1), keepdim=True))

@@ -232,6 +232,7 @@ def test_the_data_set_is_the_official_grid():
         ([[0, 0, 0, 0, 32]], 64, "posY must lie in 0..31, got 32"),
         ([[-1, 0, 0, 0, 0]], 64, "shape must lie in 0..2, got -1"),
         ([[0, 0, 0, 0]], 64, "4 columns for 5 factors"),
+        ([0, 0, 0, 0, 0], 64, r"factors must have shape \[n, 5\], got \(5,\)"),
         ([[0, 0, 0, 0, 0]], 48, "size of a dSprites picture must be 16, 32 or 64, got 48"),
     ],
 )

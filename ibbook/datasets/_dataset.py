@@ -493,6 +493,8 @@ def _integers(value: Any, name: str, shape: tuple[int | None, ...]) -> Int64[Ten
 def _check_classes(
     classes: Int64[Tensor, "n k"], names: Sequence[str], sizes: Sequence[int]
 ) -> None:
+    if classes.ndim != 2:
+        raise ValueError(f"factors must have shape [n, {len(sizes)}], got {tuple(classes.shape)}")
     if classes.shape[1] != len(sizes):
         raise ValueError(f"factors has {classes.shape[1]} columns for {len(sizes)} factors")
     for name, column, size in zip(names, classes.T, sizes, strict=True):
