@@ -46,6 +46,7 @@ POWERS, UNSTABLE = 24, 1 + 1e-7  # steps and threshold of the search for a clust
 EXTRA = 8  # missing clusters added at a time
 LONGEST = 64  # iterations between two looks at what has settled
 GAP = 1e-10  # ln D above which a cluster is missing
+FAINT = 1e-6  # mass below which a cluster is left to starve; a rarer x keeps its own
 MERGE = 4e-6  # beta chi^2 between decoders below which clusters are one
 ENVELOPE_ROUNDS = 3
 
@@ -446,7 +447,8 @@ def _solve(
     p_x = pxy.sum(1)
     place = p_x * torch.arange(len(p_x), device=p.device) / len(p_x)
     middle = torch.einsum("x,kxt->kt", place, encoder[:, label]) / weights.clamp_min(TINY)
-    order = (middle - (1e6 * weights).round()).argsort(dim=-1)  # of ties, the one of lower x first
+    rank = middle - (1e6 * weights).round()  # heaviest first; of ties, the one of lower x
+    order = torch.where(weights > 0, rank, math.inf).argsort(dim=-1)
     order = order[:, : int((weights > 0).sum(-1).max())]
     encoder = encoder.gather(-1, order[:, None].expand(-1, len(p), -1))
     log_partition, update, _ = _step(problem, _joint(problem, encoder))
@@ -480,6 +482,21 @@ def _lowest(problem: _Problem, limit: int, direction: Tensor, unstable: Tensor) 
         joint = _joint(part, start)
         joint = (1 - TRACE) * joint + TRACE * joint.sum(-1, keepdim=True) * (p @ rows)
         encoder[improve] = _lower(part, start, _descend(part, joint, limit))
+    return _without_faint(problem, encoder)
+
+
+def _without_faint(problem: _Problem, encoder: Tensor) -> Tensor:
+    """The same solutions, settled again without the clusters that have next to no mass."""
+    weights = _weights(problem, encoder)
+    faint = (weights > 0) & (weights < min(FAINT, problem.p.min().item() / 2))
+    redo = faint.any(-1)
+    if redo.any():
+        part = problem.at(redo)
+        kept = torch.where(faint[redo][:, None], 0.0, encoder[redo])
+        joint = _compact(_joint(part, kept / kept.sum(-1, keepdim=True)))
+        size = encoder.shape[-1]
+        settled = _step(part, _settle(part, joint, search=False))[1]
+        encoder[redo] = _pad(settled, size)[..., :size]
     return encoder
 
 

@@ -709,3 +709,19 @@ def test_every_public_name_has_an_example():
     ]
     public = [getattr(module, n) for n in names if not n.startswith("_")]
     assert all(">>>" in f.__doc__ for f in public if not isinstance(f, type))
+
+
+def test_clusters_that_starve_just_above_a_bifurcation_are_gone_and_rows_still_sum_to_one():
+    sources = [
+        torch.tensor([[1 - f, f], [f, 1 - f]], dtype=torch.float64) / 2 for f in (0.1, 0.25, 0.38)
+    ]
+    pxy = torch.kron(torch.kron(sources[0], sources[1]), sources[2])
+    betas = torch.logspace(0.01, np.log10(30), 60, dtype=torch.float64)
+    expected = [2 ** sum(beta * (1 - 2 * f) ** 2 > 1 for f in (0.1, 0.25, 0.38)) for beta in betas]
+    for solved, counts in (
+        (information_bottleneck(pxy, betas), expected),
+        (information_bottleneck(pxy, betas[24]), expected[24]),
+    ):
+        assert solved.clusters.tolist() == counts
+        assert solved.converged.all()
+        assert (solved.encoder.sum(-1) - 1).abs().max() < 1e-12
