@@ -37,6 +37,14 @@ def plain(p, distortion, beta, tol: float, seconds: float):
         q *= ratio
 
 
+@pytest.fixture(autouse=True)
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("source", ["gaussian", "laplace", "uniform"])
 def test_64_slopes_of_256_symbols(benchmark, source):
     problem = squared_error_source(source)
