@@ -196,17 +196,23 @@ class Linear(Layer):
         return torch.baddbmm(self.bias[:, None], x, self.weight)
 
 
-class Halve(Layer):
+class Convolution(Layer):
+    """A 4x4 kernel with stride 2: PyTorch's own for each member on a CPU, one product on a GPU."""
+
+    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
+        if x.device.type == "cpu":
+            return self.one_by_one(x, _on_channels_first(self.plain))
+        return self.as_product(x)
+
+
+class Halve(Convolution):
     """A convolution with a 4x4 kernel, stride 2, padding 1: half as high and wide."""
+
+    plain = staticmethod(F.conv2d)
 
     def __init__(self, seeds: Tensor, inputs: int, outputs: int, stream: int) -> None:
         fan_in = inputs * KERNEL**2
         super().__init__(seeds, (outputs, inputs, KERNEL, KERNEL), outputs, fan_in, stream)
-
-    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
-        if x.device.type == "cpu":
-            return self.one_by_one(x, _on_channels_first(F.conv2d))
-        return self.as_product(x)
 
     def as_product(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
         """The same as one matrix product over all members, which suits a GPU."""
@@ -221,17 +227,14 @@ class Halve(Layer):
         return y.unflatten(1, (batch, h, w))
 
 
-class Double(Layer):
+class Double(Convolution):
     """A transposed convolution with a 4x4 kernel, stride 2, padding 1: twice as high and wide."""
+
+    plain = staticmethod(F.conv_transpose2d)
 
     def __init__(self, seeds: Tensor, inputs: int, outputs: int, stream: int) -> None:
         fan_in = outputs * KERNEL**2  # PyTorch counts the fan of a transposed kernel this way
         super().__init__(seeds, (inputs, outputs, KERNEL, KERNEL), outputs, fan_in, stream)
-
-    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
-        if x.device.type == "cpu":
-            return self.one_by_one(x, _on_channels_first(F.conv_transpose2d))
-        return self.as_product(x)
 
     def as_product(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
         """The same as one matrix product over all members, which suits a GPU."""

@@ -159,7 +159,7 @@ def fit(
         if state.step % log_every == 0 or state.step == steps:
             state.seconds = time.monotonic() - begun
             state.log(members)
-            if not bar.disable:
+            if state.rows and not bar.disable:
                 rate, distortion = (state.rows[-1][k] for k in ("rate", "distortion"))
                 bar.set_postfix(rate=f"{rate:.2f}", distortion=f"{distortion:.2f}")
         if path is not None and time.monotonic() - saved >= checkpoint_seconds:
