@@ -72,3 +72,18 @@ def cyclical(
     for c in range(cycles):
         knots += [(c * period, start), ((c + ratio) * period, stop), ((c + 1) * period, stop)]
     return Schedule(tuple(knots))
+
+
+def staircase(factor: float, every: int, steps: int) -> Schedule:
+    """1, then times `factor` after every `every` steps, for `steps` steps.
+
+    >>> decay = staircase(0.5, every=10, steps=30)
+    >>> [decay(t) for t in (0, 9, 10, 19, 20, 29)]
+    [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    """
+    if not (every >= 1 and steps >= 1):
+        raise ValueError(f"every and steps must be at least 1, got {every} and {steps}")
+    if not 0 <= factor < math.inf:
+        raise ValueError(f"factor must be finite and >= 0, got {factor}")
+    levels = [(k * every, factor**k) for k in range(-(-steps // every))]
+    return Schedule(tuple((t, f) for start, f in levels for t in (start, start + every)))
