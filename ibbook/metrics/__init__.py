@@ -7,12 +7,22 @@ dead, and scores 0. Bad input is a ValueError.
 
 from ibbook.metrics.mutual_information import i_m, mig
 from ibbook.metrics.predictors import sap
+from ibbook.metrics.rates import (
+    aggregate_information,
+    label_information,
+    latent_information,
+    rate,
+)
 from ibbook.metrics.unsupervised import active_units, code_total_correlation
 
 __all__ = [
     "active_units",
+    "aggregate_information",
     "code_total_correlation",
     "i_m",
+    "label_information",
+    "latent_information",
     "mig",
+    "rate",
     "sap",
 ]

@@ -1,0 +1,151 @@
+"""How much a trained stochastic code tells: bounds and estimates of I(X;Z) and I(Z;Y).
+
+The code is q(z | x) = N(mean, diag exp(log_variance)), as `Runs.encode` returns it, for n pictures.
+Everything is in nats unless `base` is given.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ibbook.information import entropy
+from ibbook.noise import normal
+from ibbook.objective import gaussian_kl
+
+STREAM = 2_000_000  # of random numbers: neither the trainer's nor torch's own
+CHUNK = 1 << 23  # pairs of pictures compared at once: 64 MiB of float64
+
+
+class Bounds(NamedTuple):
+    """Two estimates of an information, in nats, one from each side."""
+
+    lower: Float[Tensor, "*m"]
+    upper: Float[Tensor, "*m"]
+
+
+def rate(
+    mean: Float[Tensor, "*m n latents"], log_variance: Float[Tensor, "*m n latents"]
+) -> Float[Tensor, "*m latents"]:
+    """E KL(q(z_j | x) || N(0, 1)) of each latent: the variational upper bound on I(X;Z_j).
+
+    It is I(X;Z_j) + KL(q(z_j) || N(0, 1)), so it is tight where the codes of all pictures together
+    follow the prior (Alemi et al., 2017, equation 14). The sum over latents bounds I(X;Z).
+
+    >>> rate(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(2, 2)).tolist()
+    [0.5, 0.0]
+    """
+    mean, log_variance = _codes(mean, log_variance)
+    return gaussian_kl(mean, log_variance).mean(-2)
+
+
+def aggregate_information(
+    mean: Float[Tensor, "*m n latents"],
+    log_variance: Float[Tensor, "*m n latents"],
+    *,
+    seed: int = 0,
+) -> Bounds:
+    """I(X;Z) from the aggregate posterior: q(z) is the mean of q(z | x) over the n pictures.
+
+    One z is drawn for each picture x, and ln q(z | x) / q(z) is averaged. `lower` counts x itself
+    in q(z): its mean is the information if the n pictures were all there are. That is at most ln n,
+    and on average below I(X;Z) for the source that they are drawn from. `upper` leaves x out of
+    q(z): its mean is above I(X;Z) (Poole et al., 2019, section 2.4). For pictures that are drawn
+    independently the truth lies between the two, up to the noise of the draw.
+
+    >>> same, far = torch.zeros(4, 2), 100 * torch.eye(4)
+    >>> [f"{b:.3f}" for b in aggregate_information(same, same)]
+    ['0.000', '0.000']
+    >>> f"{aggregate_information(far, torch.zeros(4, 4)).lower:.3f}"  # ln 4
+    '1.386'
+    """
+    mean, log_variance = _codes(mean, log_variance)
+    *members, n, latents = mean.shape
+    codes = zip(mean.reshape(-1, n, latents), log_variance.reshape(-1, n, latents), strict=True)
+    lower, upper = torch.stack([_bounds(*code, seed) for code in codes], -1)
+    return Bounds(lower.reshape(members), upper.reshape(members))
+
+
+def latent_information(
+    mean: Float[Tensor, "*m n latents"],
+    log_variance: Float[Tensor, "*m n latents"],
+    *,
+    seed: int = 0,
+) -> Float[Tensor, "*m latents"]:
+    """I(X;Z_j) of each latent on its own: `lower` of `aggregate_information`, at most ln n.
+
+    A latent that ignores the picture has 0. The sum over latents is more than I(X;Z) where they
+    share information, and less where they hold it jointly.
+
+    >>> mean = torch.tensor([[-50.0, 0.0], [50.0, 0.0]])
+    >>> [round(i, 3) + 0.0 for i in latent_information(mean, torch.zeros(2, 2)).tolist()]  # ln 2, 0
+    [0.693, 0.0]
+    """
+    mean, log_variance = _codes(mean, log_variance)
+    each = (part.mT.unsqueeze(-1) for part in (mean, log_variance))
+    return aggregate_information(*each, seed=seed).lower
+
+
+def label_information(
+    distortion: Float[Tensor, "*m"], labels: Int64[Tensor, "n"], *, base: float = math.e
+) -> Float[Tensor, "*m"]:
+    """A lower bound on I(Z;Y): H(Y) - E[-log q(y | z)], with H(Y) of the labels' frequencies.
+
+    `distortion` is the cross-entropy in nats, as `Runs.evaluate` gives it on the pictures of
+    `labels`. Tight where q(y | z) = p(y | z); it may be negative (Alemi et al., 2017, equation 12).
+
+    >>> labels = torch.tensor([0, 1, 0, 1])
+    >>> [f"{i:.3f}" for i in label_information(torch.tensor([0.0, 0.3]), labels)]
+    ['0.693', '0.393']
+    >>> label_information(torch.tensor(0.0), labels, base=2).item()  # bits
+    1.0
+    """
+    labels = torch.as_tensor(labels)
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"labels must be a vector of classes, got shape {tuple(labels.shape)}")
+    counts = labels.unique(return_counts=True)[1].double()
+    distortion = torch.as_tensor(distortion, dtype=torch.float64)
+    if not distortion.isfinite().all():
+        raise ValueError("distortion must be finite; leave out the members that diverged")
+    return (entropy(counts / counts.sum()) - distortion) / math.log(base)
+
+
+def _codes(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
+    mean, log_variance = (torch.as_tensor(t).double() for t in (mean, log_variance))
+    if mean.shape != log_variance.shape or mean.ndim < 2 or mean.shape[-2] < 2:
+        raise ValueError(
+            "mean and log_variance must both be [..., n, latents] with n >= 2, "
+            f"got {tuple(mean.shape)} and {tuple(log_variance.shape)}"
+        )
+    for name, part in (("mean", mean), ("log_variance", log_variance)):
+        if not part.isfinite().all():
+            raise ValueError(f"{name} must be finite; leave out the members that diverged")
+    return mean, log_variance
+
+
+def _bounds(mean: Tensor, log_variance: Tensor, seed: int) -> Float[Tensor, "2"]:
+    """Both estimates for one code [n, latents].
+
+    (z - mean)^2 / variance is multiplied out, so that all pairs are one matrix product.
+    """
+    n = len(mean)
+    noise = normal(torch.tensor([seed]), range(1), mean.shape, stream=STREAM)[0, 0].to(mean)
+    z = mean + (log_variance / 2).exp() * noise
+    precision = (-log_variance).exp()
+    weights = torch.cat([precision, -2 * precision * mean], -1).mT
+    offset = (precision * mean.square() + log_variance).sum(-1)
+    own = -(noise.square() + log_variance).sum(-1) / 2
+    lower, upper = [], []
+    for rows in torch.arange(n, device=mean.device).split(max(1, CHUNK // n)):
+        point = z[rows]
+        log_q = -(torch.cat([point.square(), point], -1) @ weights + offset) / 2
+        here = torch.arange(len(rows), device=mean.device)
+        log_q[here, rows] = own[rows]
+        lower.append(own[rows] - log_q.logsumexp(-1) + math.log(n))
+        log_q[here, rows] = -math.inf
+        upper.append(own[rows] - log_q.logsumexp(-1) + math.log(n - 1))
+    return torch.stack([torch.cat(lower).mean(), torch.cat(upper).mean()])
