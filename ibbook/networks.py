@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ibbook.noise import uniform
 
+Latent = Literal["gaussian", "categorical", "point"]
 KERNEL = 4  # with stride 2 and padding 1, each convolution halves the picture
 
 
@@ -26,7 +27,9 @@ class Network:
     """An encoder q(z | x) and a decoder q(target | z); `mlp` and `conv` make one.
 
     picture:  (channels, height, width) of the input
-    latents:  number of Gaussian latents, or classes of the one categorical latent
+    latents:  number of latents, or classes of the one categorical latent
+    latent:   "gaussian", "categorical", or "point": z is what the encoder says, without noise or
+              rate (the deterministic network beside which Alemi et al., 2017, put theirs)
     outputs:  size of the decoder's output: pixels, or classes
     spread:   how the encoder states a standard deviation: "log_variance", or
               "softplus", softplus(. - 5) as in the authors' code for Alemi et al. (2017)
@@ -38,14 +41,16 @@ class Network:
     outputs: int
     encoder: tuple[int, ...]
     decoder: tuple[int, ...]
-    latent: Literal["gaussian", "categorical"] = "gaussian"
+    latent: Latent = "gaussian"
     spread: Literal["log_variance", "softplus"] = "log_variance"
 
     def __post_init__(self) -> None:
         if self.kind not in ("mlp", "conv"):
             raise ValueError(f"kind must be 'mlp' or 'conv', got {self.kind!r}")
-        if self.latent not in ("gaussian", "categorical"):
-            raise ValueError(f"latent must be 'gaussian' or 'categorical', got {self.latent!r}")
+        if self.latent not in ("gaussian", "categorical", "point"):
+            raise ValueError(
+                f"latent must be 'gaussian', 'categorical' or 'point', got {self.latent!r}"
+            )
         if self.spread not in ("log_variance", "softplus"):
             raise ValueError(f"spread must be 'log_variance' or 'softplus', got {self.spread!r}")
         if len(self.picture) != 3:
@@ -79,7 +84,7 @@ def mlp(
     hidden: tuple[int, ...] = (512, 512),
     decoder: tuple[int, ...] | None = None,
     outputs: int | None = None,
-    latent: Literal["gaussian", "categorical"] = "gaussian",
+    latent: Latent = "gaussian",
     spread: Literal["log_variance", "softplus"] = "log_variance",
 ) -> Network:
     """Fully connected layers with ReLU; the decoder mirrors the encoder unless it is given.
@@ -98,7 +103,7 @@ def conv(
     latents: int,
     channels: tuple[int, ...] = (32, 32, 64, 64),
     hidden: int = 256,
-    latent: Literal["gaussian", "categorical"] = "gaussian",
+    latent: Latent = "gaussian",
 ) -> Network:
     """The convolutional VAE of the beta-VAE papers: 4x4 kernels, stride 2, one hidden layer.
 
@@ -119,6 +124,7 @@ class Model(nn.Module):
     def __init__(self, network: Network, seeds: Int64[Tensor, "members"]) -> None:
         super().__init__()
         self.network = network
+        self.register_buffer("seeds", seeds, persistent=False)
         stream = count()
         code = network.latents * (2 if network.latent == "gaussian" else 1)
 
@@ -148,9 +154,9 @@ class Model(nn.Module):
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
 
     def encode(self, x: Float[Tensor, "members batch c h w"]) -> tuple[Tensor, ...]:
-        """(mean, log variance) of Gaussian latents; (logits,) of a categorical one."""
-        code = self.encoder(x)
-        if self.network.latent == "categorical":
+        """(mean, log variance) of Gaussian latents, (logits,) of a categorical one, or (z,)."""
+        code = self.encoder(x).float()
+        if self.network.latent != "gaussian":
             return (code,)
         mean, spread = code.chunk(2, -1)
         if self.network.spread == "softplus":
@@ -159,7 +165,7 @@ class Model(nn.Module):
 
     def decode(self, z: Float[Tensor, "members batch latents"]) -> Float[Tensor, "members batch o"]:
         """Logits or means of q(target | z); pixels in the order channel, row, column."""
-        return self.decoder(z)
+        return self.decoder(z).float()
 
 
 class Layer(nn.Module):

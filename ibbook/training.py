@@ -8,12 +8,13 @@ happened.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
 import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import pandas as pd
 import safetensors.torch
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.optim.adam import adam
 from tqdm import tqdm
@@ -41,8 +42,10 @@ from ibbook.objective import (
 from ibbook.schedules import Schedule
 
 FORMAT = 1
-ORDER, SAMPLE = 1_000_000, 1_000_001  # streams of random numbers; the layers count from 0
+# Streams of random numbers: the layers count from 0, predictions have one for each seed.
+ORDER, SAMPLE, PREDICT = 1_000_000, 1_000_001, 1_000_002
 NOISE_BLOCK = 1 << 19  # normal numbers drawn at once, for as many steps as they serve
+PICTURES = 1024  # that the members together look at in one go, once trained
 DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
 
 Member = Mapping[str, Any]
@@ -98,8 +101,9 @@ def fit(
 
     A member is a dict with any of beta, l2, seed and learning_rate. Each sees the data in its own
     random order, epoch by epoch, without the last incomplete batch. A member whose loss is no
-    longer finite is frozen and named in `Runs.diverged`; the others go on. With `checkpoint`, a
-    file is written every `checkpoint_seconds`, and a run that finds it there goes on from it.
+    longer finite is frozen and named in `Runs.diverged`; the others go on. `checkpoint` is a
+    folder: a file of this run is written there every `checkpoint_seconds`, named by a hash of all
+    that the run depends on but `steps`, and a run that finds its own file goes on from it.
 
     >>> from ibbook.datasets import load
     >>> from ibbook.networks import mlp
@@ -116,19 +120,20 @@ def fit(
     log_every = log_every or max(1, steps // 100)
     seeds = torch.tensor([m["seed"] for m in members], device=device)
     state = _State(network.build(seeds), optimiser)
-    run = {
-        "network": asdict(network),
-        "objective": asdict(objective),
-        "members": [_plain(m) for m in members],
-        "optimiser": asdict(optimiser),
-        "data": [data.name, len(data), list(data.images.shape[1:])],
-        "batch_size": batch_size,
-        "log_every": log_every,
-    }
-    run = json.loads(json.dumps(run))
-    path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.exists():
-        state.restore(path, run)
+    path, run = None, {}
+    if checkpoint is not None:
+        run = {
+            "network": asdict(network),
+            "objective": asdict(objective),
+            "members": [_plain(m) for m in members],
+            "optimiser": asdict(optimiser),
+            "data": [data.name, len(data), list(data.images.shape[1:]), _fingerprint(data)],
+            "batch_size": batch_size,
+            "log_every": log_every,
+        }
+        path = Path(checkpoint) / _checkpoint_name(run)
+        if path.exists():
+            state.restore(path, steps)
 
     rates = [m["learning_rate"] or optimiser.learning_rate for m in members]
     l2 = torch.tensor([objective.l2 if m["l2"] is None else m["l2"] for m in members]).to(device)
@@ -151,7 +156,8 @@ def fit(
         if scheduled or betas is None:
             betas = torch.stack([objective.betas(step=step, latents=latents, beta=b) for b in own])
             betas = betas.to(device)
-        parts = terms(state.model, objective, x, target, noise[step - drawn.start])
+        with _precision(device):
+            parts = terms(state.model, objective, x, target, noise[step - drawn.start])
         loss = parts.distortion + (betas * parts.rate).sum(-1) + l2 * parts.error
         factor = optimiser.decay(step) if optimiser.decay else 1.0
         state.update(loss, [factor * rate for rate in rates])
@@ -190,29 +196,53 @@ def terms(
     """Distortion, rate of each latent, and squared error: sums over pixels, means over the batch.
 
     A Gaussian code is sampled once (z = mean + deviation * noise). A categorical one is summed out:
-    its decoder sees each class once, weighted by q(z | x), and needs no noise.
+    its decoder sees each class once, weighted by q(z | x), and needs no noise, nor does a point.
     """
     code = model.encode(x)
+    distortion, error = _losses(objective, *_decoded(model, code, noise), target)
+    return Terms(distortion.mean(1), _rate(model.network, code).mean(1), error.mean(1))
+
+
+def _rate(network: Network, code: tuple[Tensor, ...]) -> Float[Tensor, "members batch divergences"]:
+    if network.latent == "gaussian":
+        return gaussian_kl(*code)
+    return categorical_kl(*code) if network.latent == "categorical" else torch.zeros_like(code[0])
+
+
+def _decoded(
+    model: Model, code: tuple[Tensor, ...], noise: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The decoder's output; for a categorical code that of every class, and their weights."""
     if model.network.latent == "gaussian":
         mean, log_variance = code
-        rate = gaussian_kl(mean, log_variance)
-        decoded = model.decode(mean + (log_variance / 2).exp() * noise)
-        weight = None
-    else:
-        rate, weight = categorical_kl(code[0]), code[0].softmax(-1)
-        every = torch.eye(model.network.latents, device=x.device).expand(len(x), -1, -1)
-        decoded = model.decode(every)[:, None]
+        return model.decode(mean + (log_variance / 2).exp() * noise), None
+    if model.network.latent == "point":
+        return model.decode(*code), None
+    (logits,) = code
+    every = torch.eye(model.network.latents, device=logits.device).expand(len(logits), -1, -1)
+    return model.decode(every)[:, None], logits.softmax(-1)
+
+
+def _mean(objective: Objective, decoded: Tensor, weight: Tensor | None) -> Tensor:
+    """E[target | code] of each picture: pixels, or class probabilities."""
+    mean = objective.mean(decoded)
+    return mean if weight is None else (weight.unsqueeze(2) @ mean).squeeze(2)
+
+
+def _losses(
+    objective: Objective, decoded: Tensor, weight: Tensor | None, target: Tensor
+) -> tuple[Float[Tensor, "members batch"], Float[Tensor, "members batch"]]:
+    """Distortion and squared error (0 for labels) of each picture."""
+    if weight is not None:
         target = target.unsqueeze(2)
-
-    def average(values: Tensor) -> Tensor:
-        return (values if weight is None else (weight * values).sum(-1)).mean(1)
-
-    distortion = average(objective.distortion(decoded, target))
+    distortion = objective.distortion(decoded, target)
     if objective.target == "labels":
         error = torch.zeros_like(distortion)
     else:
-        error = average(squared_error(objective.mean(decoded), target))
-    return Terms(distortion, rate.mean(1), error)
+        error = squared_error(objective.mean(decoded), target)
+    if weight is None:
+        return distortion, error
+    return (weight * distortion).sum(-1), (weight * error).sum(-1)
 
 
 class Runs:
@@ -253,10 +283,12 @@ class Runs:
     def encode(
         self, images: Float[Tensor, "n c h w"], members: Sequence[int] | None = None
     ) -> tuple[Float[Tensor, "members n latents"], ...]:
-        """q(z | x) of the chosen members: (mean, log variance), or (logits,)."""
+        """q(z | x) of the chosen members: (mean, log variance), (logits,), or (z,) of points."""
         model = self._chosen(members)
+        _check_images(images, self.network)
         with torch.no_grad():
-            parts = [model.encode(_spread(part, model)) for part in images.split(1000)]
+            batches = images.split(max(1, PICTURES // len(model.seeds)))
+            parts = [model.encode(_spread(batch, model)) for batch in batches]
         return tuple(torch.cat(column, 1) for column in zip(*parts, strict=True))
 
     def decode(
@@ -265,7 +297,94 @@ class Runs:
         """The mean of q(target | z) of the chosen members: pixels, or class probabilities."""
         model = self._chosen(members)
         with torch.no_grad():
-            return self.objective.mean(model.decode(z.to(_device_of(model))))
+            return self.objective.mean(model.decode(z.to(model.seeds.device)))
+
+    def predict(
+        self,
+        images: Float[Tensor, "n c h w"],
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        members: Sequence[int] | None = None,
+    ) -> Float[Tensor, "members n output"]:
+        """E[target | x] of the chosen members: pixels, or class probabilities.
+
+        A Gaussian code is averaged over `samples` draws, a function of the member's seed, `seed`
+        and the picture's place; `decode(encode(images)[0])` takes its mean instead. A categorical
+        code is summed out and a point has nothing to draw, so there `samples` changes nothing.
+
+        >>> from ibbook.datasets import load
+        >>> from ibbook.networks import mlp
+        >>> data = load("digits")
+        >>> net = mlp((1, 8, 8), latents=2, hidden=(16,), decoder=(), outputs=10)
+        >>> vib = Objective(beta=1e-3, output="categorical", target="labels")
+        >>> runs = fit(net, vib, data, grid(seed=range(3)), steps=4, batch_size=32)
+        >>> runs.predict(data.images[:5] / data.scale, samples=12).shape
+        torch.Size([3, 5, 10])
+        >>> list(runs.evaluate(data, samples=12).columns)[2:]
+        ['samples', 'distortion', 'rate', 'rate_0', 'rate_1', 'accuracy']
+        """
+        model = self._chosen(members)
+        _check_images(images, self.network)
+        _check_samples(samples, seed)
+        parts = []
+        for rows in _passes(model, len(images), samples):
+            with torch.no_grad():
+                code = model.encode(_spread(images[rows.start : rows.stop], model))
+                draws = _draws(model, rows, samples, seed)
+                means = (_mean(self.objective, *_decoded(model, code, noise)) for noise in draws)
+                parts.append(sum(means) / len(draws))
+        return torch.cat(parts, 1)
+
+    def evaluate(
+        self,
+        data: Dataset,
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        members: Sequence[int] | None = None,
+    ) -> pd.DataFrame:
+        """How the chosen members do on `data`: one row for each, in nats.
+
+        Columns: member and its parameters; samples; distortion, rate, rate_0, rate_1, ...; and
+        error (squared, over all pixels) of images, or accuracy of labels. Distortion and error are
+        means over the draws; accuracy is the share of labels that `predict` finds most probable.
+        """
+        model = self._chosen(members)
+        _check_data(self.network, self.objective, data)
+        _check_samples(samples, seed)
+        passes = _passes(model, len(data), samples)
+        means = sum(self._sums(model, data, rows, samples, seed) for rows in passes) / len(data)
+        last = "error" if self.objective.target == "images" else "accuracy"
+        chosen = range(len(self.members)) if members is None else members
+        return pd.DataFrame(
+            _parameters(m, self.members[m])
+            | {"samples": samples, "distortion": distortion}
+            | _rates(rate)
+            | {last: quality}
+            for m, (distortion, quality, *rate) in zip(chosen, means.tolist(), strict=True)
+        )
+
+    def _sums(
+        self, model: Model, data: Dataset, rows: range, samples: int, seed: int
+    ) -> Float64[Tensor, "members scores"]:
+        """Distortion, error or accuracy, and rates, summed over these pictures."""
+        index, labels = torch.arange(rows.start, rows.stop), self.objective.target == "labels"
+        x = _spread(data.batch(index, model.seeds.device) / data.scale, model)
+        target = data.labels[index].to(x.device).expand(len(x), -1) if labels else x.flatten(2)
+        with torch.no_grad():
+            code = model.encode(x)
+            draws = _draws(model, rows, samples, seed)
+            losses = mean = 0.0
+            for noise in draws:
+                decoded = _decoded(model, code, noise)
+                losses = losses + torch.stack(_losses(self.objective, *decoded, target), -1)
+                mean = mean + _mean(self.objective, *decoded)
+            distortion, quality = (losses / len(draws)).unbind(-1)
+            if labels:
+                quality = (mean.argmax(-1) == target).float()
+            columns = [distortion[..., None], quality[..., None], _rate(self.network, code)]
+            return torch.cat(columns, -1).double().sum(1)
 
     def traverse(
         self,
@@ -316,7 +435,7 @@ class Runs:
             raise ValueError(f"members must be some of 0..{len(known) - 1}, got {list(members)}")
         rows = torch.tensor(list(members))
         chosen = self.network.build(torch.tensor([self.members[m]["seed"] for m in members]))
-        chosen.to(_device_of(self.models))
+        chosen.to(self.models.seeds.device)
         chosen.load_state_dict({k: v[rows] for k, v in self.models.state_dict().items()})
         return chosen.eval()
 
@@ -399,14 +518,9 @@ class _State:
             if i in self.diverged:
                 continue
             self.rows.append(
-                {"member": i}
-                | {
-                    k: v if isinstance(v, int | float) else str(v)
-                    for k, v in member.items()
-                    if v is not None
-                }
-                | {"step": self.step, "loss": loss, "distortion": distortion, "rate": sum(rate)}
-                | {f"rate_{j}": r for j, r in enumerate(rate)}
+                _parameters(i, member)
+                | {"step": self.step, "loss": loss, "distortion": distortion}
+                | _rates(rate)
                 | {"error": error, "seconds": self.seconds}
             )
         self.sums, self.logged = None, self.step
@@ -428,13 +542,12 @@ class _State:
         header |= {"seconds": self.seconds, "logged": self.logged}
         _write(path, self._tensors(), header | {"diverged": list(self.diverged.items())})
 
-    def restore(self, path: Path, run: dict[str, Any]) -> None:
+    def restore(self, path: Path, steps: int) -> None:
         tensors, header = _read(path, self.weights[0].device)
-        if header["run"] != run:
-            other = [k for k in run if header["run"].get(k) != run[k]]
+        if header["step"] > steps:
             raise ValueError(
-                f"checkpoint {path} is of another run: it differs in {', '.join(other)}; "
-                "name another file, or delete it to start again"
+                f"checkpoint {path} is at step {header['step']}, beyond steps={steps}; "
+                "name another folder, or delete the file to start again"
             )
         self.sums = tensors.pop("sums", None)
         with torch.no_grad():
@@ -471,17 +584,34 @@ class _Order:
         return torch.Generator().manual_seed(high << 31 | low >> 1)
 
 
+def _precision(device: torch.device) -> torch.autocast:
+    """On a GPU, matrix products in bfloat16; weights, losses and all else stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
 def _divergences(network: Network) -> int:
-    return network.latents if network.latent == "gaussian" else 1
+    return 1 if network.latent == "categorical" else network.latents
+
+
+def _passes(model: Model, pictures: int, samples: int) -> Iterator[range]:
+    """The pictures in turn, as many at once as fit the memory that training takes."""
+    members = len(model.seeds)
+    noise = members * samples * model.network.latents
+    size = max(1, min(PICTURES // members, NOISE_BLOCK // noise))
+    for start in range(0, pictures, size):
+        yield range(start, min(start + size, pictures))
+
+
+def _draws(model: Model, rows: range, samples: int, seed: int) -> list[Tensor | None]:
+    """Noise for some pictures, [members, pictures, latents] for each draw; [None] if none is."""
+    if model.network.latent != "gaussian":
+        return [None]
+    shape = (samples, model.network.latents)
+    return list(normal(model.seeds, rows, shape, stream=PREDICT + seed).permute(2, 1, 0, 3))
 
 
 def _spread(images: Tensor, model: Model) -> Tensor:
-    members = len(next(model.parameters()))
-    return images.to(_device_of(model)).expand(members, *images.shape)
-
-
-def _device_of(model: Model) -> torch.device:
-    return next(model.parameters()).device
+    return images.to(model.seeds.device).expand(len(model.seeds), *images.shape)
 
 
 def _device(device: torch.device | str | None) -> torch.device:
@@ -537,6 +667,17 @@ def _check_fit(
         raise ValueError(
             f"batch_size must lie in 1..{len(data)}, the data's size, got {batch_size}"
         )
+    _check_data(network, objective, data)
+    latents = _divergences(network)
+    for beta in (objective.beta, *(m["beta"] for m in members)):
+        if isinstance(beta, Sequence) and len(beta) != latents:
+            raise ValueError(f"beta has {len(beta)} entries for {latents} latents")
+    for latent in objective.anchors:
+        if latent >= latents:
+            raise ValueError(f"anchors names latent {latent}, but there are {latents}")
+
+
+def _check_data(network: Network, objective: Objective, data: Dataset) -> None:
     if data.images.shape[1:] != network.picture:
         raise ValueError(
             f"data has pictures of shape {tuple(data.images.shape[1:])}, "
@@ -555,21 +696,51 @@ def _check_fit(
             f"network.outputs must be {math.prod(network.picture)}, one for each pixel of "
             f"{network.picture}, got {network.outputs}"
         )
-    latents = _divergences(network)
-    for beta in (objective.beta, *(m["beta"] for m in members)):
-        if isinstance(beta, Sequence) and len(beta) != latents:
-            raise ValueError(f"beta has {len(beta)} entries for {latents} latents")
-    for latent in objective.anchors:
-        if latent >= latents:
-            raise ValueError(f"anchors names latent {latent}, but there are {latents}")
+
+
+def _check_images(images: Tensor, network: Network) -> None:
+    if images.shape[1:] != network.picture or not len(images) or images.dtype != torch.float32:
+        raise ValueError(
+            f"images must be float32 of shape (n, {', '.join(map(str, network.picture))}), got "
+            f"{images.dtype} of shape {tuple(images.shape)}; data.images[:] / data.scale is"
+        )
+
+
+def _check_samples(samples: int, seed: int) -> None:
+    if not (isinstance(samples, int) and samples >= 1):
+        raise ValueError(f"samples must be an integer >= 1, got {samples!r}")
+    if not (isinstance(seed, int) and 0 <= seed < 2**31):
+        raise ValueError(f"seed must be an integer in 0..2**31 - 1, got {seed!r}")
+
+
+def _checkpoint_name(run: dict[str, Any]) -> str:
+    plain = json.loads(json.dumps(run))  # as it comes back from a file: every key is text
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return f"{digest[:16]}.safetensors"
+
+
+def _fingerprint(data: Dataset) -> str:
+    """A hash of 64 pictures and all labels, which tells apart two subsets of one size."""
+    rows = torch.linspace(0, len(data) - 1, 64).round().long()
+    digest = hashlib.sha256(data.images[rows].numpy().tobytes())
+    if data.labels is not None:
+        digest.update(data.labels.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _plain(member: Member) -> dict[str, Any]:
     return {k: asdict(v) if isinstance(v, Schedule) else v for k, v in member.items()}
 
 
-def _label(value: Any) -> int | float | str:
-    return value if isinstance(value, int | float) else str(value)
+def _parameters(number: int, member: Member) -> dict[str, int | float | str]:
+    """The columns that name a member."""
+    given = {k: v for k, v in member.items() if v is not None}
+    plain = {k: v if isinstance(v, int | float) else str(v) for k, v in given.items()}
+    return {"member": number} | plain
+
+
+def _rates(rate: list[float]) -> dict[str, float]:
+    return {"rate": sum(rate)} | {f"rate_{j}": r for j, r in enumerate(rate)}
 
 
 def _beta(value: Any) -> Beta | None:

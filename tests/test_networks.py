@@ -83,6 +83,17 @@ def test_each_member_of_an_mlp_is_the_plain_network():
         torch.testing.assert_close(model.decode(mean)[i], expected)
 
 
+def test_a_point_is_what_the_encoder_says():
+    model = mlp((1, 4, 4), latents=2, hidden=(8,), latent="point").build(SEEDS)
+    x = torch.rand(3, 5, 1, 4, 4)
+    (z,) = model.encode(x)
+    first, second = (m for m in model.encoder if hasattr(m, "weight"))
+    for i in range(3):
+        h = (x[i].flatten(1) @ first.weight[i] + first.bias[i]).relu()
+        torch.testing.assert_close(z[i], h @ second.weight[i] + second.bias[i])
+    assert model.decode(z).shape == (3, 5, 16)
+
+
 def test_softplus_gives_the_deviation_of_the_vib_paper():
     options = {"latents": 2, "hidden": (8,)}
     plain = mlp((1, 4, 4), **options).build(SEEDS)
@@ -110,7 +121,7 @@ def test_initial_weights_have_the_spread_of_pytorch_and_depend_on_the_own_seed_o
     [
         (lambda: mlp((8, 8), latents=2), r"picture must be \(channels, height, width\)"),
         (lambda: mlp((1, 8, 8), latents=0), "sizes must be positive integers"),
-        (lambda: mlp((1, 8, 8), latents=2, latent="beta"), "latent must be 'gaussian'"),
+        (lambda: mlp((1, 8, 8), latents=2, latent="beta"), "'categorical' or 'point', got 'beta'"),
         (lambda: mlp((1, 8, 8), latents=2, spread="exp"), "spread must be 'log_variance'"),
         (lambda: conv((1, 20, 20), latents=2), "divisible by 16 for 4 halvings, got 20x20"),
         (lambda: conv((1, 16, 32), latents=2), "picture must be square"),

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import distributions as D
 
+from ibbook import training
 from ibbook.datasets import Dataset, load
 from ibbook.networks import conv, mlp
 from ibbook.noise import normal
@@ -51,8 +55,9 @@ MEMBERS = [
         (VIB, LABELS),
         (conv((1, 8, 8), latents=2, channels=(4, 8), hidden=16), Objective(l2=0.1)),
         (mlp((1, 8, 8), latents=4, hidden=(16,), latent="categorical"), Objective()),
+        (mlp((1, 8, 8), latents=4, hidden=(16,), latent="point"), Objective()),
     ],
-    ids=["vae", "vib", "convolutional", "categorical"],
+    ids=["vae", "vib", "convolutional", "categorical", "point"],
 )
 def test_a_member_alone_equals_the_same_member_among_sixteen(digits, network, objective):
     options = {"steps": 100, "batch_size": 16, "log_every": 50}
@@ -121,6 +126,56 @@ def test_a_categorical_code_is_summed_out_exactly():
         losses = Objective().distortion(model.decode(z), x.flatten(2))
         expected += (logits.softmax(-1)[..., k] * losses).mean()
     torch.testing.assert_close(parts.distortion[0], expected)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [mlp((1, 8, 8), latents=4, latent="point"), conv((1, 8, 8), latents=4, channels=(4,))],
+)
+def test_a_point_is_a_plain_autoencoder_without_rate(network):
+    network = replace(network, latent="point")
+    model, x = network.build(torch.tensor([3, 8])), torch.rand(2, 5, 1, 8, 8)
+    parts = terms(model, Objective(), x, x.flatten(2), torch.randn(2, 5, 4))
+    logits = model.decoder(model.encoder(x))
+    expected = -D.Bernoulli(logits=logits, validate_args=False).log_prob(x.flatten(2)).sum(2)
+    torch.testing.assert_close(parts.distortion, expected.mean(1))
+    assert torch.equal(parts.rate, torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("network", "objective"),
+    [
+        (mlp((1, 8, 8), latents=4, hidden=(64,)), Objective()),
+        (conv((1, 8, 8), latents=4, channels=(8, 16), hidden=32), Objective(l2=0.1)),
+    ],
+    ids=["mlp", "conv"],
+)
+def test_bfloat16_moves_losses_by_less_than_2_and_gradients_by_less_than_5_percent(
+    digits, monkeypatch, network, objective
+):
+    def trained():
+        return fit(network, objective, digits, grid(seed=range(3)), steps=60, batch_size=32)
+
+    exact = trained()
+    monkeypatch.setattr(training, "_precision", lambda _: torch.autocast("cpu", torch.bfloat16))
+    rough = trained()
+    columns = ["loss", "distortion", "error"]
+    np.testing.assert_allclose(rough.history[columns], exact.history[columns], rtol=0.02)
+    np.testing.assert_allclose(rough.history["rate"], exact.history["rate"], atol=0.05)
+    assert not (rough.history["loss"] == exact.history["loss"]).any()
+    assert {w.dtype for w in rough.models.parameters()} == {torch.float32}
+
+    model, x = network.build(torch.tensor([1, 2])), torch.rand(2, 16, 1, 8, 8)
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            parts = terms(model, objective, x, x.flatten(2), torch.zeros(2, 16, 4))
+        assert {parts.distortion.dtype, parts.rate.dtype, parts.error.dtype} == {torch.float32}
+        loss = parts.distortion + parts.rate.sum(1) + parts.error
+        gradients.append(torch.autograd.grad(loss.sum(), list(model.parameters())))
+    for one, other in zip(*gradients, strict=True):
+        assert one.dtype == other.dtype == torch.float32
+        assert (one - other).norm() < 0.05 * one.norm()
 
 
 def test_adam_is_that_of_torch_with_each_members_own_rate_and_the_average_is_kept(digits):
@@ -310,18 +365,157 @@ def test_runs_come_back_from_their_file_and_choose_members(digits, tmp_path):
         back.encode(images, [2])
 
 
-def test_a_checkpoint_of_another_run_or_format_is_refused(digits, tmp_path):
-    path = tmp_path / "c"
-    options = {"batch_size": 16, "checkpoint": path, "log_every": 5}
-    fit(SMALL, Objective(), digits, [{}], steps=5, **options)
-    with pytest.raises(ValueError, match="is of another run: it differs in objective, members"):
-        fit(SMALL, Objective(beta=2.0), digits, [{"seed": 1}], steps=5, **options)
-    longer = fit(SMALL, Objective(), digits, [{}], steps=10, **options)
-    whole = fit(SMALL, Objective(), digits, [{}], steps=10, batch_size=16, log_every=5)
-    assert_same(weights(longer), weights(whole), rtol=0, atol=0)
+def test_a_folder_of_checkpoints_keeps_each_run_apart_and_takes_up_its_own(digits, tmp_path):
+    options = {"batch_size": 16, "log_every": 5}
+    half, other = digits.split(0.5, 0.5)[0], digits.split(0.5, 0.5, seed=1)[0]
+    calls = [
+        (Objective(), half, [{}]),
+        (Objective(beta=2.0), half, [{}]),
+        (Objective(anchors={2: 0.5}), half, [{}]),
+        (Objective(), half, [{"seed": 1}]),
+        (Objective(), other, [{}]),
+    ]
+    for count, call in enumerate(calls, 1):
+        first = fit(SMALL, *call, steps=5, checkpoint=tmp_path, **options)
+        assert_same(weights(first), weights(fit(SMALL, *call, steps=5, **options)), rtol=0, atol=0)
+        assert len(list(tmp_path.iterdir())) == count
+    for call in calls:
+        longer = fit(SMALL, *call, steps=10, checkpoint=tmp_path, **options)
+        whole = fit(SMALL, *call, steps=10, **options)
+        assert_same(weights(longer), weights(whole), rtol=0, atol=0)
+        assert longer.history["seconds"].iloc[0] != whole.history["seconds"].iloc[0]
+    assert len(list(tmp_path.iterdir())) == len(calls)
+    with pytest.raises(ValueError, match=r"is at step 10, beyond steps=5; name another folder"):
+        fit(SMALL, *calls[0], steps=5, checkpoint=tmp_path, **options)
+
+
+def test_a_checkpoint_is_named_by_the_hash_of_the_run_in_its_header(digits, tmp_path):
+    objective = Objective(anchors={2: 0.5, 0: 0.1})
+    fit(SMALL, objective, digits, [{}], steps=1, batch_size=16, checkpoint=tmp_path)
+    (path,) = tmp_path.iterdir()
+    with safetensors.safe_open(path, "pt") as file:
+        run = json.loads(file.metadata()["ibbook"])["run"]
+    digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+    assert path.name == f"{digest[:16]}.safetensors"
+
+
+def test_a_file_of_another_format_is_refused(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "alien")
     with pytest.raises(ValueError, match="format None, this version reads 1"):
         Runs.load(tmp_path / "alien")
+
+
+LINEAR = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=())
+
+
+@pytest.fixture(scope="module")
+def linear_runs(digits):
+    """Linear decoders, whose mean output and mean squared error have closed forms."""
+    objective = Objective(output="gaussian", variance=0.5)
+    return fit(LINEAR, objective, digits, grid(seed=[4, 9, 4]), steps=20, batch_size=16)
+
+
+def closed_form(runs, data):
+    """Mean, variance and squared error of every pixel's prediction, of every member."""
+    x = data.images[:] / data.scale
+    mean, log_variance = runs.encode(x)
+    (layer,) = (m for m in runs.models.decoder if hasattr(m, "weight"))
+    output = mean @ layer.weight + layer.bias[:, None]
+    variance = log_variance.exp() @ layer.weight.square()
+    return output, variance, (output - x.flatten(1)).square() + variance
+
+
+def test_predictions_average_over_the_noise_of_a_linear_decoder(digits, linear_runs):
+    few = digits.sample(40)
+    output, variance, _ = closed_form(linear_runs, few)
+    for samples in (1, 400):
+        predicted = linear_runs.predict(few.images[:] / few.scale, samples=samples)
+        scores = (predicted - output) / (variance / samples).sqrt()
+        assert scores.mean().abs() < 5 * (3 / scores.numel()) ** 0.5 * 64**0.5
+        assert scores.square().mean().sqrt().item() == pytest.approx(1, abs=0.1)
+
+
+def test_predictions_depend_on_member_seed_and_place_and_not_on_company(digits, linear_runs):
+    x = digits.images[:1500] / digits.scale
+    whole = linear_runs.predict(x, samples=2)
+    assert whole.shape == (3, 1500, 64)
+    torch.testing.assert_close(linear_runs.predict(x[:7], samples=2), whole[:, :7])
+    torch.testing.assert_close(linear_runs.predict(x, samples=2, members=[1]), whole[1:2])
+    torch.testing.assert_close(whole[0], whole[2])  # the same member twice
+    output = linear_runs.decode(linear_runs.encode(x)[0])
+    one, other = whole - output, linear_runs.predict(x, samples=2, seed=1) - output
+    for a, b in ((one[0], other[0]), (one[0], one[1]), (one[0, 1:], one[0, :-1])):
+        assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].abs() < 0.05
+
+
+def test_evaluation_of_images_has_the_closed_form_of_a_linear_decoder(digits, linear_runs):
+    table = linear_runs.evaluate(digits, samples=30)
+    columns = ["member", "seed", "samples", "distortion", "rate", "rate_0", "rate_1", "rate_2"]
+    assert list(table.columns) == [*columns, "error"]
+    assert table[["member", "seed", "samples"]].values.tolist() == [
+        [0, 4, 30],
+        [1, 9, 30],
+        [2, 4, 30],
+    ]
+    error = closed_form(linear_runs, digits)[2].sum(2).mean(1)
+    np.testing.assert_allclose(table["error"], error, rtol=0.01)
+    constant = 32 * np.log(2 * np.pi * 0.5)
+    np.testing.assert_allclose(table["distortion"], table["error"] + constant, rtol=1e-5)
+    mean, log_variance = linear_runs.encode(digits.images[:] / digits.scale)
+    prior = D.Normal(torch.zeros(()), torch.ones(()))
+    rate = D.kl_divergence(D.Normal(mean, (log_variance / 2).exp()), prior).mean(1)
+    np.testing.assert_allclose(table[["rate_0", "rate_1", "rate_2"]], rate, rtol=1e-4)
+    np.testing.assert_allclose(table["rate"], rate.sum(1), rtol=1e-4)
+    part = linear_runs.evaluate(digits, samples=30, members=[1])
+    np.testing.assert_allclose(part, table.iloc[1:2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("latent", ["gaussian", "categorical", "point"])
+def test_evaluation_of_labels_is_that_of_the_averaged_probabilities(digits, latent):
+    optimiser = Optimiser(learning_rate=1e-2)
+    runs = fit(
+        replace(VIB, latent=latent), LABELS, digits, grid(beta=[0.01, 1.0]),
+        steps=100, batch_size=50, optimiser=optimiser,
+    )  # fmt: skip
+    table = runs.evaluate(digits, samples=3)
+    x = digits.images[:] / digits.scale
+    probabilities = runs.predict(x, samples=3)
+    torch.testing.assert_close(probabilities.sum(-1), torch.ones(2, len(digits)))
+    right = (probabilities.argmax(-1) == digits.labels).float().mean(1)
+    np.testing.assert_allclose(table["accuracy"], right, rtol=1e-6)
+    assert table["accuracy"][0] > 0.2  # of 10 classes
+    if latent == "categorical":
+        weight = runs.encode(x)[0].softmax(-1)
+        each = torch.stack([runs.decode(torch.eye(3)[k].expand(2, 1, 3)) for k in range(3)], 2)
+        torch.testing.assert_close(probabilities, (weight[..., None] * each).sum(2))
+        nats = -(weight * each.log()[..., digits.labels].squeeze(1).mT).sum(-1).mean(1)
+    elif latent == "point":
+        nats = -D.Categorical(runs.decode(runs.encode(x)[0])).log_prob(digits.labels).mean(1)
+        assert (table["rate"] == 0).all()
+    else:
+        nats = table["distortion"]
+        mixed = -D.Categorical(probabilities).log_prob(digits.labels).mean(1)
+        assert (mixed.numpy() < nats).all()  # Jensen: averaging probabilities costs fewer nats
+    np.testing.assert_allclose(table["distortion"], nats, rtol=1e-5)
+
+
+def test_bad_evaluations_are_named(digits, linear_runs):
+    x = digits.images[:3] / digits.scale
+    for call, message in (
+        (lambda: linear_runs.predict(digits.images[:3]), "images must be float32 of shape"),
+        (lambda: linear_runs.predict(x[0]), r"images must be .* got .*\(1, 8, 8\)"),
+        (lambda: linear_runs.encode(x[:, :, :4]), r"shape \(n, 1, 8, 8\)"),
+        (lambda: linear_runs.predict(x, samples=0), "samples must be an integer >= 1, got 0"),
+        (lambda: linear_runs.predict(x, seed=-1), "seed must be an integer in 0.*, got -1"),
+        (lambda: linear_runs.evaluate(digits, samples=1.5), "samples must be an integer"),
+        (lambda: linear_runs.evaluate(digits, members=[3]), "members must be some of 0..2"),
+        (
+            lambda: linear_runs.evaluate(Dataset.from_arrays(np.zeros((4, 6, 6), np.uint8))),
+            "data has pictures of shape",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 UNLABELLED = Dataset.from_arrays(np.zeros((20, 8, 8), np.uint8))
