@@ -20,10 +20,16 @@ from jupytext.combine import map_outputs_to_inputs
 from nbformat import NotebookNode
 from papermill import inspect_notebook
 
+from ibbook.records import IGNORED, claims, in_outputs
+
 Value = int | float | bool | str
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
-# Columns of the table of recorded numbers, which a parameter would overwrite.
+# Columns of the tables of recorded numbers, which a parameter would overwrite.
 RESERVED = {"chapter", "run", "name", "value", "unit"}
+RESERVED |= {"seconds", "finished", "platform", "torch", "commit", "dirty"}
+# Tags that change what nbval compares; the book allows only the first.
+NBVAL = {IGNORED, "nbval-check-output", "nbval-skip", "nbval-raises-exception"}
+NBVAL |= {"raises-exception", "pytest-validate-ignore-output"}
 
 
 class BookError(ValueError):
@@ -43,6 +49,26 @@ def root() -> Path:
             "Clone the repository, or set IBBOOK_ROOT to where it is"
         )
     return book
+
+
+def run_store(book: Path) -> Path:
+    """The folder of all runs: `_build/runs` of the book, or `$IBBOOK_RUNS`.
+
+    >>> run_store(root()).is_absolute()
+    True
+    """
+    return (book / (os.environ.get("IBBOOK_RUNS") or "_build/runs")).resolve()
+
+
+def checkpoints() -> Path:
+    """The folder for the checkpoints of long runs, beside the folder of runs.
+
+    A full run that was interrupted goes on from there when it is run again.
+
+    >>> checkpoints().name
+    'checkpoints'
+    """
+    return run_store(root()).with_name("checkpoints")
 
 
 @dataclass(frozen=True)
@@ -280,12 +306,12 @@ def _profile(chapter: Chapter, profile: str) -> dict[str, Any]:
 
 
 def problems(book: Path | None = None) -> list[str]:
-    """What is wrong with the pairs of text and notebook: one line each, empty when all is well."""
+    """What is wrong with texts, notebooks and claims: one line each, empty when all is well."""
     book = book or root()
-    found: list[str] = []
     known = chapters(book)
-    for chapter in known:
-        found += _problems(chapter)
+    faults = {chapter: list(_problems(chapter)) for chapter in known}
+    found = [fault for chapter in known for fault in faults[chapter]]
+    found += _unclaimed(book, faults)
     names = {chapter.name for chapter in known}
     for path in sorted(book.glob("chapters/*.ipynb")):
         if path.stem not in names:
@@ -320,19 +346,70 @@ def _problems(chapter: Chapter) -> Iterator[str]:
     if difference := _difference(made, stored):
         yield f"{file}{difference}{remedy}"
         return
-    code = [cell for cell in stored.cells if cell.cell_type == "code" and cell.source.strip()]
-    if not any(cell.outputs for cell in code):
+    code = list(_code(chapter, stored))
+    if not any(cell.outputs for _, cell in code):
         yield f"{file}has no outputs{remedy}"
         return
-    for number, cell in enumerate(code, 1):
-        label = f"{file}code cell {number} (`{first_line(cell.source)}`) "
+    for label, cell in code:
         kinds = [output.output_type for output in cell.outputs]
         if cell.execution_count is None:
-            yield f"{label}was not run{remedy}"
-        if "error" in kinds and "raises-exception" not in cell.metadata.get("tags", ()):
-            yield f"{label}ended in an error; repair it and run `make notebooks`"
+            yield f"{label} was not run{remedy}"
+        if "error" in kinds:
+            yield f"{label} ended in an error; repair it and run `make notebooks`"
         if any(output.get("name") == "stderr" for output in cell.outputs):
-            yield f"{label}wrote to stderr; silence its cause and run `make notebooks`"
+            yield f"{label} wrote to stderr; silence its cause and run `make notebooks`"
+        if marks := _marks(cell) - {IGNORED}:
+            yield (
+                f"{label} is marked {' and '.join(sorted(marks))}, which keeps it from being "
+                f"compared; only the tag {IGNORED} is allowed, on cells that record trained numbers"
+            )
+        if IGNORED in _marks(cell) and not any(in_outputs(cell.outputs)):
+            yield (
+                f"{label} is tagged {IGNORED} but records nothing, so nothing of it is compared; "
+                "record in this cell the numbers that it computes or draws, or drop the tag"
+            )
+
+
+def _code(chapter: Chapter, stored: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
+    """Each code cell that is not empty, after the words that name it."""
+    code = [cell for cell in stored.cells if cell.cell_type == "code" and cell.source.strip()]
+    for number, cell in enumerate(code, 1):
+        where = f"chapters/{chapter.stored.name}: code cell {number}"
+        yield f"{where} (`{first_line(cell.source)}`)", cell
+
+
+def _marks(cell: NotebookNode) -> set[str]:
+    """The tags of nbval on a cell, and the comments that do the same."""
+    comments = re.findall(r"^\s*#+\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)\s*$", cell.source, re.M)
+    return NBVAL.intersection(cell.metadata.get("tags", ())).union(comments)
+
+
+def _unclaimed(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[str]:
+    """Names recorded twice, trained numbers without a claim, and claims without a number.
+
+    Chapters with faults of their own are left out.
+    """
+    try:
+        known = claims(book)
+    except ValueError as error:
+        yield str(error)
+        return
+    places: dict[str, str] = {}
+    sound = [chapter for chapter, found in faults.items() if not found]
+    for chapter in sound:
+        for label, cell in _code(chapter, read(chapter.stored)):
+            for name in (row["name"] for row in in_outputs(cell.outputs)):
+                if name in places:
+                    yield f"{label} records {name} again, after {places[name]}; rename one of them"
+                elif IGNORED in _marks(cell) and name not in known:
+                    yield (
+                        f"{label} records {name} out of training without a claim; add [{name}] "
+                        "with claim and tolerance to data/claims.toml"
+                    )
+                places.setdefault(name, label)
+    if len(sound) == len(faults):
+        for name in sorted(known.keys() - places.keys()):
+            yield f"data/claims.toml: no chapter records {name}; record it or delete its claim"
 
 
 def _difference(made: NotebookNode, stored: NotebookNode) -> str:
@@ -369,10 +446,22 @@ def store(chapter: Chapter, executed: NotebookNode) -> bool:
     text = nbformat.writes(made) + "\n"
     if chapter.stored.exists() and chapter.stored.read_text(encoding="utf-8") == text:
         return False
-    part = chapter.stored.with_suffix(".ipynb.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(chapter.stored)
+    save(chapter.stored, text)
     return True
+
+
+def save(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "note.txt")
+    >>> save(path, "kept")
+    >>> path.read_text(), len(list(path.parent.iterdir()))
+    ('kept', 1)
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def title(chapter: Chapter) -> str:

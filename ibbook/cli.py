@@ -12,12 +12,14 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from ibbook import chapters, runs
+from ibbook import chapters, results, runs
 from ibbook.chapters import BookError, Chapter
 from ibbook.datasets import cli as datasets
 from ibbook.runs import ChapterError
 
 PORT = 8000
+# A cell of a chapter's default run takes seconds; one that takes longer than this hangs.
+CELL_TIMEOUT = 600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,19 +79,24 @@ def _parser() -> argparse.ArgumentParser:
     table = add("collect", _collect, "every recorded number of the runs, as one table")
     table.add_argument("runs", nargs="*", metavar="RUNS", help="run folders, or chapters")
     table.add_argument("-o", dest="output", type=Path, metavar="FILE", help=".csv or .parquet")
+    kept = add(
+        "keep", _keep, "put what a finished run recorded into data/results, which chapters show"
+    )
+    kept.add_argument("source", type=Path, metavar="RUN", help="the path that `ibbook run` printed")
+    kept.add_argument("name", metavar="NAME", help="such as 04-vib-full-seed-0")
     book = add("book", _book, "run the chapters that changed and build the site")
     stored = add("notebooks", _notebooks, "write each chapter's run into chapters/, with outputs")
-    for command in (one, book, stored):
+    for command, limit in ((one, None), (book, CELL_TIMEOUT), (stored, CELL_TIMEOUT)):
         command.add_argument(
             "--cell-timeout",
             type=_seconds,
-            default=runs.CELL_TIMEOUT,
+            default=limit,
             metavar="SECONDS",
-            help="stop a chapter whose cell runs longer (default: %(default)s)",
+            help=f"stop a chapter whose cell runs longer (default: {limit or 'no limit'})",
         )
     serve = add("serve", _serve, "serve the built site on this machine")
     serve.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
-    add("check", _check, "whether each chapter's text and notebook agree")
+    add("check", _check, "whether texts, notebooks and claims agree")
     datasets.add_commands(commands)
     return parser
 
@@ -130,7 +137,7 @@ def _run(options: argparse.Namespace) -> None:
     print(runs.executed(_report(chapter, values, options.cell_timeout)))
 
 
-def _report(chapter: Chapter, values: dict[str, chapters.Value], cell_timeout: int) -> Path:
+def _report(chapter: Chapter, values: dict[str, chapters.Value], cell_timeout: int | None) -> Path:
     """Run a chapter and say on stderr how that went."""
     folder = runs.folder(chapter, values)
     if runs.finished(folder):
@@ -171,6 +178,10 @@ def _place(name: str) -> Path:
     if not Path(name).is_dir() and os.sep in name:
         raise BookError(f"no folder {name}")
     return Path(name) if Path(name).is_dir() else runs.below(chapters.find(name))
+
+
+def _keep(options: argparse.Namespace) -> None:
+    print(results.keep(options.source, options.name))
 
 
 def _book(options: argparse.Namespace) -> int:

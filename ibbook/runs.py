@@ -27,7 +27,17 @@ from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
 from traitlets import default
 
-from ibbook.chapters import BookError, Chapter, Value, first_line, notebook, read, resolve, root
+from ibbook.chapters import (
+    BookError,
+    Chapter,
+    Value,
+    first_line,
+    notebook,
+    read,
+    resolve,
+    root,
+    run_store,
+)
 from ibbook.records import records
 
 if TYPE_CHECKING:
@@ -35,7 +45,6 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent
 PROVENANCE = "provenance.json"
-CELL_TIMEOUT = 600
 # A working folder that nobody has locked is left over from a killed run once it is this old.
 STALE_SECONDS = 60
 
@@ -59,11 +68,7 @@ def folder(chapter: Chapter, values: Mapping[str, Value]) -> Path:
 
 def below(chapter: Chapter) -> Path:
     """The folder that holds all runs of a chapter."""
-    return _store(chapter.book) / chapter.name
-
-
-def _store(book: Path) -> Path:
-    return Path(os.environ.get("IBBOOK_RUNS") or book / "_build" / "runs").resolve()
+    return run_store(chapter.book) / chapter.name
 
 
 def key(chapter: Chapter, values: Mapping[str, Value]) -> str:
@@ -114,13 +119,14 @@ def run(
     chapter: Chapter,
     values: Mapping[str, Value] | None = None,
     *,
-    cell_timeout: int = CELL_TIMEOUT,
+    cell_timeout: int | None = None,
     progress: bool = False,
 ) -> Path:
     """Run a chapter unless that run exists, and return its folder.
 
-    `values` are those of `resolve`, by default the chapter's own. A failing cell is a
-    ChapterError; then, and on Ctrl-C, no folder is left behind.
+    `values` are those of `resolve`, by default the chapter's own. A failing cell, or one that runs
+    longer than `cell_timeout` seconds, is a ChapterError; then, and on Ctrl-C, no folder is left
+    behind.
     """
     declared = resolve(chapter)
     values = declared if values is None else values
@@ -143,7 +149,7 @@ def run(
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             **_commit(chapter.book),
             **_versions(),
-            "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "platform": _machine(),
         }
         (work / PROVENANCE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         try:
@@ -207,7 +213,7 @@ def _execute(
     made: NotebookNode,
     output: Path,
     changed: Mapping[str, Value],
-    cell_timeout: int,
+    cell_timeout: int | None,
     progress: bool,
 ) -> NotebookNode:
     """The executed notebook without papermill's and the kernel's timings and paths."""
@@ -283,15 +289,23 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _machine() -> str:
+    """The system, its cores, and its GPU where torch finds one."""
+    import torch
+
+    parts = [f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} cores"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join(parts)
+
+
 def collect(runs: Iterable[Path] | None = None, book: Path | None = None) -> pd.DataFrame:
     """Every number that runs recorded, one row each, beside the run's parameters.
 
     `runs` are run folders or folders that hold some; by default all of the book's runs.
     """
-    import pandas as pd
-
     rows = []
-    for top in [_store(book or root())] if runs is None else runs:
+    for top in [run_store(book or root())] if runs is None else runs:
         found = sorted(_finished_below(top))
         if not found:
             raise BookError(f"no run in {top}; make one with `ibbook run CHAPTER`")
@@ -300,9 +314,19 @@ def collect(runs: Iterable[Path] | None = None, book: Path | None = None) -> pd.
             for row in records(read(executed(run_folder))):
                 origin = {"chapter": about["chapter"], "run": about["key"]}
                 rows.append({**origin, **row, **about["parameters"]})
-    columns = ["chapter", "run", "name", "value", "unit"]
-    table = pd.DataFrame(rows).convert_dtypes() if rows else pd.DataFrame(columns=columns)
-    return table.astype({"value": "float64"})
+    return table(rows, ["chapter", "run", "name", "value", "unit"])
+
+
+def table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Rows of recorded numbers as a table, which has those columns where there is no row.
+
+    >>> table([{"name": "vib.error", "value": 2}], []).value.dtype
+    dtype('float64')
+    """
+    import pandas as pd
+
+    made = pd.DataFrame(rows).convert_dtypes() if rows else pd.DataFrame(columns=columns)
+    return made.astype({"value": "float64"})
 
 
 def _finished_below(top: Path) -> Iterator[Path]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import RECORDING
 
+from conftest import RECORDING
 from ibbook import runs, site
 from ibbook.cli import main
 
@@ -58,6 +58,7 @@ def test_list_shows_each_parameter_with_type_default_range_and_help(write, capsy
         ("collect coin", "no run in"),
         ("collect ./nowhere", "no folder ./nowhere"),
         ("collect -o table.xlsx", "-o must end in .csv or .parquet, got table.xlsx"),
+        ("keep nowhere coin", "no finished run in nowhere"),
         ("serve", "build it with `make book`"),
     ],
 )
@@ -80,6 +81,23 @@ def test_a_malformed_command_shows_its_usage(write, capsys, arguments):
         main(arguments.split())
     assert caught.value.code == 2
     assert "usage: ibbook" in capsys.readouterr().err
+
+
+def test_a_run_that_someone_asked_for_takes_its_time_and_the_book_does_not(
+    book, write, monkeypatch
+):
+    write("01-coin", RECORDING)
+    limits = []
+
+    def execute(_, made, output, changed, cell_timeout, progress):
+        limits.append(cell_timeout)
+        return made
+
+    monkeypatch.setattr(runs, "_execute", execute)
+    assert main(["run", "coin", "-p", "flips", "9"]) == 0
+    assert main(["run", "coin", "-p", "flips", "8", "--cell-timeout", "7"]) == 0
+    assert main(["notebooks"]) == 0
+    assert limits == [None, 7, 600]
 
 
 def test_run_then_collect_from_elsewhere(book, write, tmp_path, monkeypatch, capsys):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import RECORDING
 from nbformat.v4 import new_output
 
+from conftest import RECORDING
 from ibbook.chapters import BookError, notebook, problems, read, resolve, store
 from ibbook.cli import main
 from ibbook.records import MIME, records

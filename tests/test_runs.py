@@ -17,12 +17,12 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from conftest import RECORDING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning import local_provisioner
 
+from conftest import RECORDING
 from ibbook import runs
 from ibbook.chapters import BookError, resolve
 from ibbook.records import records

@@ -1,0 +1,103 @@
+"""Results of long runs: kept with their provenance, never overwritten, read back as one table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import RECORDING
+from ibbook import runs
+from ibbook.chapters import BookError, parameters, resolve
+from ibbook.cli import main
+from ibbook.results import keep, recorded
+from ibbook.runs import key, provenance, run
+
+
+def test_runs_are_kept_by_the_command_and_read_back_as_rows(book, write, capsys, monkeypatch):
+    chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, unit="", digits=0)')
+    before = key(chapter, resolve(chapter))
+    for flips in ("3", "7"):
+        assert main(["run", "coin", "-p", "flips", flips]) == 0
+        notebook = capsys.readouterr().out.strip()
+        assert main(["keep", notebook, f"coin-flips-{flips}"]) == 0
+        assert capsys.readouterr().out.strip() == f"{book}/data/results/coin-flips-{flips}.json"
+    assert (
+        key(chapter, resolve(chapter)) != before
+    )  # a chapter shows results, so it depends on them
+
+    monkeypatch.chdir("/")
+    table = recorded("coin-flips-*")
+    about = provenance(Path(notebook).parent)
+    origin = ["seconds", "finished", "platform", "torch", "commit", "dirty"]
+    number = ["run", "chapter", "name", "value", "unit"]
+    assert list(table.columns) == [*number, "bias", "flips", "fair", "side", *origin]
+    assert table[["run", "chapter", "name", "value", "unit", "flips"]].values.tolist() == [
+        ["coin-flips-3", "01-coin", "coin.bias", 0.25, "", 3],
+        ["coin-flips-3", "01-coin", "coin.flips", 3, "", 3],
+        ["coin-flips-7", "01-coin", "coin.bias", 0.25, "", 7],
+        ["coin-flips-7", "01-coin", "coin.flips", 7, "", 7],
+    ]
+    last = table.iloc[-1]
+    assert {name: last[name] for name in origin[:4]} == {name: about[name] for name in origin[:4]}
+    assert table[["commit", "dirty"]].isna().all(axis=None)  # this book is no git checkout
+    assert list(recorded("coin-flips-7").run) == ["coin-flips-7"] * 2
+    stored = json.loads((book / "data" / "results" / "coin-flips-7.json").read_text())
+    rows = stored.pop("records")
+    assert stored == about
+    assert [row["name"] for row in rows] == ["coin.bias", "coin.flips"]
+
+    kept = book / "data" / "results" / "coin-flips-7.json"
+    content = kept.read_bytes()
+    assert keep(Path(notebook), kept.stem) == kept  # the same run again changes nothing
+    other = next(p for p in Path(notebook).parent.parent.iterdir() if p.name not in notebook)
+    with pytest.raises(BookError, match=r"flips-7\.json holds another run; choose another name"):
+        keep(other, kept.stem)
+    assert kept.read_bytes() == content
+    kept.unlink()
+    assert recorded(kept.stem).empty
+
+
+def test_without_a_matching_run_the_table_is_empty_and_has_its_columns(book):
+    for pattern in ("coin-*", "../*", ""):
+        table = recorded(pattern)
+        assert table.empty
+        assert list(table.columns[:5]) == ["run", "chapter", "name", "value", "unit"]
+        assert table.groupby("name").value.mean().empty
+    assert not (book / "data" / "results").exists()
+
+
+def test_no_parameter_can_overwrite_a_column(book, write):
+    for name in recorded("*").columns:
+        with pytest.raises(BookError, match=f"parameter {name} has a reserved name"):
+            parameters(write(parameters=f"{name}: float = 0.25  # chance [0, 1]\n"))
+
+
+@pytest.mark.parametrize("name", ["", "Coin", "../coin", "coin.json", "-coin", "a/b", "coin\n"])
+def test_a_name_that_is_no_plain_file_name_is_refused(book, name):
+    with pytest.raises(BookError, match="NAME must be lower-case letters"):
+        keep(book, name)
+    assert not (book / "data" / "results").exists()
+
+
+def test_what_is_no_run_or_recorded_nothing_is_not_kept(book, write, monkeypatch):
+    chapter = write("01-coin", "print('no number')")
+    monkeypatch.setattr(runs, "_execute", lambda _, made, *others: made)
+    made = run(chapter)
+    with pytest.raises(BookError, match="recorded no number; there is nothing to keep"):
+        keep(made, "coin")
+    shutil.rmtree(made)
+    with pytest.raises(BookError, match=r"no finished run in .*`ibbook run` prints where one lies"):
+        keep(made, "coin")
+    assert not (book / "data" / "results").exists()
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD", "{}", "[1]", '{"records": [{}]}'])
+def test_a_damaged_file_is_named_and_only_where_it_is_asked_for(book, text):
+    (book / "data" / "results").mkdir()
+    (book / "data" / "results" / "coin.json").write_text(text)
+    with pytest.raises(BookError, match=r"coin\.json is no kept run .*; restore it or delete it"):
+        recorded("co*")
+    assert recorded("die-*").empty
