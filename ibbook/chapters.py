@@ -63,7 +63,8 @@ def run_store(book: Path) -> Path:
 def checkpoints() -> Path:
     """The folder for the checkpoints of long runs, beside the folder of runs.
 
-    A full run that was interrupted goes on from there when it is run again.
+    A full run that was interrupted goes on from there when it is run again. A default run must
+    not use it: a test that starts from a finished checkpoint trains nothing.
 
     >>> checkpoints().name
     'checkpoints'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from nbformat.v4 import new_output
 from nbval import plugin
@@ -66,6 +66,7 @@ hundredths = st.integers(-300, 300)
 
 
 @given(hundredths, hundredths, st.integers(1, 100))
+@example(70, 80, 10)  # in binary, 0.8 - 0.7 is more than 0.1
 def test_a_number_drifts_exactly_when_it_is_further_away_than_its_tolerance(old, new, tolerance):
     rows = [[Record(name="coin.bias", value=value / 100, unit="%")] for value in (old, new)]
     known = {"coin.bias": Claim(claim="Fair.", tolerance=tolerance / 100)}
