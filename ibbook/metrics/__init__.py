@@ -1,12 +1,14 @@
 """Disentanglement scores on plain arrays: codes [*members, n, latents] and factors [n, k].
 
 Numpy arrays and tensors are accepted, the arithmetic is float64 on the device of the codes, and a
-score has one entry for each member. No score is NaN: a code that is constant but for rounding is
-dead, and scores 0. Bad input is a ValueError.
+score has one entry for each member. No score is NaN. A code is dead where it is constant but for
+rounding, that is, where its standard deviation is at most 1e-6 max(1, |mean|); codes that are all
+dead score 0. Bad input is a ValueError.
 """
 
-from ibbook.metrics.mutual_information import i_m, mig
-from ibbook.metrics.predictors import sap
+from ibbook.metrics.interventions import beta_vae_score, factor_vae_score
+from ibbook.metrics.mutual_information import i_m, mig, modularity
+from ibbook.metrics.predictors import DCI, dci, explicitness, sap
 from ibbook.metrics.rates import (
     aggregate_information,
     label_information,
@@ -16,13 +18,19 @@ from ibbook.metrics.rates import (
 from ibbook.metrics.unsupervised import active_units, code_total_correlation
 
 __all__ = [
+    "DCI",
     "active_units",
     "aggregate_information",
+    "beta_vae_score",
     "code_total_correlation",
+    "dci",
+    "explicitness",
+    "factor_vae_score",
     "i_m",
     "label_information",
     "latent_information",
     "mig",
+    "modularity",
     "rate",
     "sap",
 ]

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ibbook._checks import real
 
-ROUNDING = 1e-6  # spread, relative to max(1, |mean|), below which a code is rounding noise
+ROUNDING = 1e-6  # spread, relative to max(1, |mean|), of a code that is constant but for rounding
 
 
 def read_codes(value: Any, name: str = "codes") -> Float64[Tensor, "*members n latents"]:
-    """Codes of at least two points, finite, as float64 on their own device."""
+    """Codes of at least two points, finite, as float64 on their own device; dead ones set to 0."""
     codes = real(value, name)
     if codes.ndim < 2 or 0 in codes.shape:
         raise ValueError(
@@ -23,7 +23,13 @@ def read_codes(value: Any, name: str = "codes") -> Float64[Tensor, "*members n l
         )
     if codes.shape[-2] < 2:
         raise ValueError(f"{name} must hold at least 2 points, got {codes.shape[-2]}")
-    return codes
+    mean, spread = codes.mean(-2, keepdim=True), codes.std(-2, keepdim=True, correction=0)
+    return codes.masked_fill(spread <= ROUNDING * mean.abs().clamp(min=1), 0.0)
+
+
+def alive(codes: Float64[Tensor, "*members n latents"]) -> Bool[Tensor, "*members latents"]:
+    """Which codes from `read_codes` are not dead."""
+    return (codes != 0).any(-2)
 
 
 def read_factors(value: Any, codes: Tensor) -> Float64[Tensor, "n k"]:
@@ -45,42 +51,42 @@ def read_factors(value: Any, codes: Tensor) -> Float64[Tensor, "n k"]:
 
 
 def read_classes(value: Any, codes: Tensor) -> list[Int64[Tensor, "n"]]:
-    """Factors that are classes, each numbered 0, 1, ... in the order of its values."""
-    columns = []
-    for j, column in enumerate(read_factors(value, codes).T):
+    """Factors that must be classes, numbered by `as_classes`."""
+    columns = list(read_factors(value, codes).T)
+    for j, column in enumerate(columns):
         if not is_whole(column):
             bad = column[column != column.round()][0].item()
             raise ValueError(
                 f"factors[:, {j}] holds {bad:g}, but classes are whole numbers; "
                 "number its values 0, 1, ... or sort them into intervals first"
             )
-        columns.append(column.unique(return_inverse=True)[1])
-    return columns
+    return [as_classes(column) for column in columns]
 
 
 def is_whole(column: Float64[Tensor, "n"]) -> bool:
     return bool((column == column.round()).all())
 
 
-def is_dead(codes: Float64[Tensor, "*members n latents"]) -> Bool[Tensor, "*members latents"]:
-    """Codes that are constant but for rounding: their spread is at most 1e-6 max(1, |mean|)."""
-    spread = codes.std(-2, correction=0)
-    return spread <= ROUNDING * codes.mean(-2).abs().clamp(min=1)
+def as_classes(column: Float64[Tensor, "n"]) -> Int64[Tensor, "n"]:
+    """The values of a factor numbered 0, 1, ... in their order."""
+    return column.unique(return_inverse=True)[1]
 
 
-def squared_correlations(
-    codes: Float64[Tensor, "*members n latents"], factors: Float64[Tensor, "n k"]
-) -> Float64[Tensor, "*members latents k"]:
-    """Squared correlation of each code with each factor; 0 for a dead code."""
-    z, v = codes - codes.mean(-2, keepdim=True), factors - factors.mean(0)
-    z = z / z.norm(dim=-2, keepdim=True).clamp(min=torch.finfo(z.dtype).tiny)
-    r2 = (z.mT @ (v / v.norm(dim=0))).square().clamp(max=1)
-    return r2.masked_fill(is_dead(codes)[..., None], 0.0)
+def standardised(values: Float64[Tensor, "*batch n d"]) -> Float64[Tensor, "*batch n d"]:
+    """Mean 0 and variance 1 in each column; a dead code stays 0."""
+    centred = values - values.mean(-2, keepdim=True)
+    spread = centred.square().mean(-2, keepdim=True).sqrt()
+    return centred / spread.clamp(min=torch.finfo(values.dtype).tiny)
+
+
+def with_rival(codes: Float64[Tensor, "*members n latents"]) -> Float64[Tensor, "*members n l"]:
+    """Codes; beside a single one, a constant code that it is compared with."""
+    if codes.shape[-1] > 1:
+        return codes
+    return torch.cat([codes, torch.zeros_like(codes)], -1)
 
 
 def gap(scores: Float64[Tensor, "*members latents k"]) -> Float64[Tensor, "*members k"]:
-    """The best latent's score less the second best's, for each factor; 0 is second to one."""
-    if scores.shape[-2] == 1:
-        return scores[..., 0, :]
+    """The best latent's score less the second best's, for each factor."""
     best = scores.topk(2, dim=-2).values
     return best[..., 0, :] - best[..., 1, :]

@@ -2,10 +2,10 @@
 
 Codes have shape [*members, n, latents], factors [n, k]; a score has one entry for each member. A
 factor whose values are all whole numbers is a class; any other is continuous and is binned as the
-codes are. Whether a score is of means or of samples depends on what is passed as codes: for a mean,
-all of the noise of q(z|x) is missing. Information is in nats.
+codes are. Whether a score is of means or of samples is a matter of which codes are passed; means
+lack the noise of q(z|x) and score higher. Information is in nats.
 
-A histogram of n points is biased: codes that know nothing of a factor still show about
+A histogram is biased: codes that know nothing of a factor still show, on average, about
 (bins - 1)(classes - 1) / 2n nats (Miller 1955). Compare scores at the same n.
 """
 
@@ -21,17 +21,18 @@ from torch import Tensor
 
 from ibbook.information import entropy_from_counts, mutual_information_from_counts
 from ibbook.metrics._inputs import (
+    as_classes,
     gap,
-    is_dead,
     is_whole,
     read_codes,
     read_factors,
-    squared_correlations,
+    standardised,
+    with_rival,
 )
 
 Binning = Literal["width", "quantile"]
 
-LINEAR = 1e-12  # 1 - rho^2 at which a code is a linear function of a factor, but for rounding
+NOTHING = 1e-12  # nats, or share of a variance, that is 0 but for rounding
 
 
 def mig(
@@ -49,8 +50,8 @@ def mig(
     empty; binning="quantile" has bins of equal mass, which depend on the order of values only.
 
     Range [0, 1], no unit. Constant codes score 0. Random codes score nearly 0, since both
-    informations have the same bias. A duplicated code scores 0 on its factor. The second best of
-    a single code is 0.
+    informations have the same bias. A code with a copy scores 0 on its factor. A single code is
+    compared with a constant one.
 
     >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(3))
     >>> mig(factors, factors).item()
@@ -58,11 +59,11 @@ def mig(
     >>> mig(factors[:, :1], factors).item()
     0.5
     """
-    codes = read_codes(codes)
+    codes = with_rival(read_codes(codes))
     factors = read_factors(factors, codes)
-    counts = _contingency(codes, factors, bins, binning)
-    entropies = torch.stack([entropy_from_counts(table[0, 0].sum(0)) for table in counts])
-    return (gap(_information(codes, counts)) / entropies).mean(-1)
+    tables = _contingency(codes, factors, bins, binning)
+    entropies = torch.stack([entropy_from_counts(table[0, 0].sum(0)) for table in tables])
+    return (gap(_information(codes, tables)) / entropies).mean(-1)
 
 
 def i_m(
@@ -75,15 +76,15 @@ def i_m(
 ) -> Float64[Tensor, "*members"]:
     """Matched information: the largest sum_j I(z_pi(j); v_j) over one-to-one matchings pi.
 
-    "gaussian" takes I = -ln(1 - rho^2) / 2 from the correlation rho, exact for Gaussian codes and
-    factors and a lower bound on I for a Gaussian code or factor; "histogram" takes the information
-    of binned values. Source: Vu, Wan and Wei (2026), who use the first for linear models and the
-    second, with 20 bins of equal width and means as codes, for deep ones.
+    "gaussian" takes I = -ln(1 - rho^2) / 2 from the correlation rho: exact where code and factor
+    are jointly Gaussian, a lower bound where one of them is Gaussian. "histogram" takes the
+    information of binned values. Source: Vu, Wan and Wei (2026), who use the first for linear
+    models and the second, with 20 bins of equal width and means as codes, for deep ones.
 
     In nats, from 0 to infinity for "gaussian" (a code that is a linear function of its factor), to
-    sum_j H(v_j) for "histogram". Constant codes score 0. Random codes score about 1 / 2n nats for
-    each matched pair ("gaussian") or the bias of the histogram, a little more for the choice of
-    the best matching. With fewer codes than factors the rest of the factors add nothing.
+    sum_j H(v_j) for "histogram". Constant codes score 0. Random codes score a little: about 1 / 2n
+    for each matched pair ("gaussian") or the bias of the histogram, and somewhat more because the
+    best matching is chosen. With fewer codes than factors, the other factors add nothing.
 
     >>> factors = torch.cartesian_prod(torch.arange(2), torch.arange(2))
     >>> round(i_m(factors, factors, estimator="histogram").item(), 4)  # 2 ln 2
@@ -93,29 +94,67 @@ def i_m(
     factors = read_factors(factors, codes)
     if estimator == "gaussian":
         unexplained = 1 - squared_correlations(codes, factors)
-        information = -unexplained.log() / 2
-        information = torch.where(unexplained <= LINEAR, torch.inf, information)
+        information = (-unexplained.log() / 2).masked_fill(unexplained <= NOTHING, torch.inf)
     elif estimator == "histogram":
         information = _information(codes, _contingency(codes, factors, bins, binning))
     else:
         raise ValueError(f"estimator must be 'gaussian' or 'histogram', got {estimator!r}")
-    shape = codes.shape[:-2]
-    best = [_matched(pairs) for pairs in information.reshape(-1, *information.shape[-2:])]
-    return torch.stack(best).reshape(shape)
+    matched = [_matched(pairs) for pairs in information.reshape(-1, *information.shape[-2:])]
+    return torch.stack(matched).reshape(codes.shape[:-2])
+
+
+def modularity(
+    codes: Float[Tensor, "*members n latents"] | ArrayLike,
+    factors: Tensor | ArrayLike,
+    *,
+    bins: int = 20,
+    binning: Binning = "width",
+) -> Float64[Tensor, "*members"]:
+    """Mean over codes of 1 - sum_(f != best) I(z; v_f)^2 / [(k - 1) I(z; v_best)^2].
+
+    Each code is compared with its template, a code that knows of its best factor only. Source:
+    Ridgeway and Mozer (2018), section 3; with 20 bins of equal width, Locatello et al. (2019).
+
+    Range [0, 1], no unit; 1 where each code knows of one factor, however many share a factor.
+    Constant codes score 0 and count in the mean. Random codes have no fixed score: the bias of the
+    histogram makes them seem to know the factor with the most classes, so that useless codes raise
+    the score where numbers of classes differ. With one factor, a code that knows of it scores 1.
+
+    >>> factors = torch.cartesian_prod(torch.arange(2), torch.arange(2))
+    >>> modularity(factors, factors).item()
+    1.0
+    >>> mixed = factors @ torch.tensor([[1], [2]])  # knows both factors equally well
+    >>> modularity(mixed, factors).item()
+    0.0
+    """
+    codes = read_codes(codes)
+    factors = read_factors(factors, codes)
+    squared = _information(codes, _contingency(codes, factors, bins, binning)).square()
+    best = squared.amax(-1)
+    rest = (squared.sum(-1) - best) / max(squared.shape[-1] - 1, 1)
+    return torch.where(best > 0, 1 - rest / best, 0.0).mean(-1)
+
+
+def squared_correlations(
+    codes: Float64[Tensor, "*members n latents"], factors: Float64[Tensor, "n k"]
+) -> Float64[Tensor, "*members latents k"]:
+    """Squared correlation of each code with each factor; 0 for a dead code."""
+    return (standardised(codes).mT @ standardised(factors) / len(factors)).square().clamp(max=1)
 
 
 def _matched(information: Float64[Tensor, "latents k"]) -> Float64[Tensor, ""]:
     weights = information.clamp(max=1e6).cpu().numpy()  # a matching needs finite weights
-    rows, columns = (torch.as_tensor(i) for i in linear_sum_assignment(weights, maximize=True))
-    return information[rows, columns].sum()
+    rows, columns = linear_sum_assignment(weights, maximize=True)
+    return information[torch.as_tensor(rows), torch.as_tensor(columns)].sum()
 
 
 def _information(
-    codes: Tensor, counts: list[Float64[Tensor, "members latents bins classes"]]
+    codes: Float64[Tensor, "*members n latents"],
+    tables: list[Float64[Tensor, "all latents bins classes"]],
 ) -> Float64[Tensor, "*members latents k"]:
-    information = torch.stack([mutual_information_from_counts(table) for table in counts], -1)
-    information = information.clamp(min=0).reshape(*codes.shape[:-2], *information.shape[-2:])
-    return information.masked_fill(is_dead(codes)[..., None], 0.0)
+    information = torch.stack([mutual_information_from_counts(table) for table in tables], -1)
+    information = torch.where(information > NOTHING, information, 0.0)
+    return information.reshape(*codes.shape[:-2], *information.shape[-2:])
 
 
 def _contingency(
@@ -123,32 +162,26 @@ def _contingency(
     factors: Float64[Tensor, "n k"],
     bins: int,
     binning: Binning,
-) -> list[Float64[Tensor, "members latents bins classes"]]:
-    """For each factor, how often each bin of each code meets each class."""
+) -> list[Float64[Tensor, "all latents bins classes"]]:
+    """For each factor, how often each bin of each code of all members meets each class."""
     if not isinstance(bins, int) or bins < 2:
         raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
-    z = codes.reshape(-1, *codes.shape[-2:]).mT.contiguous()
-    members, latents, _ = z.shape
-    binned = _binned(z, bins, binning)
-    cell = torch.arange(members * latents, device=z.device).reshape(members, latents, 1)
-    cell = cell * bins + binned
+    rows = codes.mT.reshape(-1, codes.shape[-2]).contiguous()
+    cell = torch.arange(len(rows), device=codes.device)[:, None] * bins
+    cell = cell + _binned(rows, bins, binning)
     tables = []
     for column in factors.T:
-        if is_whole(column):
-            classes = column.unique(return_inverse=True)[1]
-        else:
-            classes = _binned(column[None], bins, binning)[0]
-        size = int(classes.max()) + 1
-        table = (
-            (cell * size + classes).flatten().bincount(minlength=members * latents * bins * size)
+        whole = is_whole(column)
+        classes = as_classes(column) if whole else _binned(column[None], bins, binning)[0]
+        shape = len(rows), bins, int(classes.max()) + 1
+        counts = (
+            (cell * shape[-1] + classes).flatten().bincount(minlength=shape[0] * bins * shape[2])
         )
-        tables.append(table.reshape(members, latents, bins, size).double())
+        tables.append(counts.reshape(-1, codes.shape[-1], *shape[1:]).double())
     return tables
 
 
-def _binned(
-    values: Float64[Tensor, "*rows n"], bins: int, binning: Binning
-) -> Int64[Tensor, "..."]:
+def _binned(values: Float64[Tensor, "rows n"], bins: int, binning: Binning) -> Int64[Tensor, "..."]:
     """The bin, 0 to bins - 1, of each value among the n of its row."""
     if binning == "width":
         low, high = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
@@ -156,6 +189,6 @@ def _binned(
         return torch.searchsorted(inner * ((high - low) / bins) + low, values, right=True)
     if binning == "quantile":
         order = values.sort(-1).values
-        ranks = [torch.searchsorted(order, values, right=right) for right in (False, True)]
-        return bins * (ranks[0] + ranks[1]) // (2 * values.shape[-1])  # ties share their mean rank
+        below, through = (torch.searchsorted(order, values, right=r) for r in (False, True))
+        return bins * (below + through) // (2 * values.shape[-1])  # ties share their mean rank
     raise ValueError(f"binning must be 'width' or 'quantile', got {binning!r}")

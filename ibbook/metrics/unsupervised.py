@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook.information import gaussian_total_correlation
-from ibbook.metrics._inputs import is_dead, read_codes
+from ibbook.metrics._inputs import read_codes, standardised
 
-SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is more than rounding
+SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is 0 but for rounding
 
 
 def active_units(
@@ -28,8 +28,7 @@ def active_units(
     """
     if not threshold >= 0:
         raise ValueError(f"threshold must be >= 0, got {threshold!r}")
-    mean = read_codes(mean, "mean")
-    return ((mean.var(-2) > threshold) & ~is_dead(mean)).sum(-1)
+    return (read_codes(mean, "mean").var(-2) > threshold).sum(-1)
 
 
 def code_total_correlation(
@@ -47,10 +46,8 @@ def code_total_correlation(
     0.0
     """
     codes = read_codes(codes)
-    z = codes - codes.mean(-2, keepdim=True)
-    z = z / z.norm(dim=-2, keepdim=True).clamp(min=torch.finfo(z.dtype).tiny)
-    z = z.masked_fill(is_dead(codes)[..., None, :], 0.0)
-    correlation = z.mT @ z
+    z = standardised(codes)
+    correlation = z.mT @ z / codes.shape[-2]
     correlation.diagonal(dim1=-2, dim2=-1).fill_(1.0)
     dependent = torch.linalg.eigvalsh(correlation)[..., 0] <= SINGULAR
     eye = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)

@@ -1,0 +1,144 @@
+"""Scores that hold one factor fixed, let the others vary, and ask which codes show it.
+
+Codes have shape [*members, n, latents], factors [n, k]; a score has one entry for each member. The
+pictures that share a class of a factor are looked up among the n rows, so encode once a sample in
+which the other factors vary freely. All members see the same rows. The sizes are those of
+Locatello et al. (2019).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from numpy.typing import ArrayLike
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from ibbook.datasets._dataset import seeded
+from ibbook.metrics._inputs import alive, read_classes, read_codes, standardised
+
+CHUNK = 500  # groups of pictures whose codes are gathered at once: they fit a cache
+
+
+def beta_vae_score(
+    codes: Float[Tensor, "*members n latents"] | ArrayLike,
+    factors: Tensor | ArrayLike,
+    *,
+    train: int = 10_000,
+    test: int = 5_000,
+    pairs: int = 64,
+    seed: int = 0,
+) -> Float64[Tensor, "*members"]:
+    """Test accuracy of a linear classifier that names the factor which pairs of pictures share.
+
+    For a random factor, `pairs` pairs are drawn, the two pictures of each with one class of that
+    factor. The classifier, a logistic regression, sees the mean of |z - z'| over them, and learns
+    on `train` such means. Source: Higgins et al. (2017), section 3. The codes are divided by their
+    standard deviations, so that no penalty depends on their scale.
+
+    Range [0, 1], no unit. Random codes score about 1 / k. Constant codes score 0. Rotated codes may
+    still score 1: a linear classifier can undo much.
+
+    >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(4))
+    >>> beta_vae_score(factors, factors, train=200, test=100).item()
+    1.0
+    """
+    codes = read_codes(codes)
+    labels, rows = _drawn(read_classes(factors, codes), train, test, pairs, 2, seed)
+    rows = rows.to(codes.device)
+    scores = []
+    for z in standardised(codes).reshape(-1, *codes.shape[-2:]):
+        parts = [(z[p[..., 0]] - z[p[..., 1]]).abs().mean(1) for p in rows.split(CHUNK)]
+        features = torch.cat(parts).cpu().numpy()
+        model = LogisticRegression(max_iter=1000).fit(features[:train], labels[:train])
+        scores.append(model.score(features[train:], labels[train:]))
+    scores = codes.new_tensor(scores).reshape(codes.shape[:-2])
+    return torch.where(alive(codes).any(-1), scores, 0.0)
+
+
+def factor_vae_score(
+    codes: Float[Tensor, "*members n latents"] | ArrayLike,
+    factors: Tensor | ArrayLike,
+    *,
+    train: int = 10_000,
+    test: int = 5_000,
+    size: int = 64,
+    threshold: float = 0.0,
+    seed: int = 0,
+) -> Float64[Tensor, "*members"]:
+    """Test accuracy of the majority vote that names the factor which a group of pictures shares.
+
+    For a random factor, `size` pictures of one class of it are drawn. Their vote is the code with
+    the smallest variance within the group, relative to its variance over all n. Each code then
+    stands for the factor that it got most votes for in `train` groups. Source: Kim and Mnih (2018),
+    section 4. They leave out codes that collapsed to the prior; here these are codes with a
+    standard deviation of at most `threshold` (for means of a VAE, 0.1 is the variance 0.01 of
+    `active_units`), and dead codes always.
+
+    Range [0, 1], no unit. Random codes score a little above 1 / k. Constant codes score 0.
+
+    >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(4))
+    >>> factor_vae_score(factors, factors, train=200, test=100).item()
+    1.0
+    """
+    if not threshold >= 0:
+        raise ValueError(f"threshold must be >= 0, got {threshold!r}")
+    codes = read_codes(codes)
+    classes = read_classes(factors, codes)
+    labels, rows = _drawn(classes, train, test, 1, size, seed)
+    labels, rows = labels.to(codes.device), rows[:, 0].to(codes.device)
+    live = alive(codes) & (codes.std(-2) > threshold)
+    latents = codes.shape[-1]
+    scores = []
+    for z, mask in zip(
+        standardised(codes).reshape(-1, *codes.shape[-2:]), live.reshape(-1, latents), strict=True
+    ):
+        variances = torch.cat([z[part].var(1) for part in rows.split(CHUNK)])
+        vote = variances.masked_fill(~mask, torch.inf).argmin(1)
+        votes = (vote[:train] * len(classes) + labels[:train]).bincount(
+            minlength=latents * len(classes)
+        )
+        named = votes.reshape(latents, len(classes)).argmax(1)
+        scores.append((named[vote[train:]] == labels[train:]).double().mean())
+    return torch.where(live.any(-1), torch.stack(scores).reshape(codes.shape[:-2]), 0.0)
+
+
+def _drawn(
+    classes: list[Int64[Tensor, "n"]], train: int, test: int, groups: int, size: int, seed: int
+) -> tuple[Int64[Tensor, "draws"], Int64[Tensor, "draws groups size"]]:
+    """A random factor for each draw, and groups of rows that share a class of it."""
+    if len(classes) < 2:
+        raise ValueError("factors must have at least 2 columns for a score that tells them apart")
+    for name, count, least in (("train", train, 1), ("test", test, 1), ("pairs", groups, 1)):
+        if not isinstance(count, int) or count < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {count!r}")
+    if size < 2:
+        raise ValueError(f"size must be a whole number of at least 2, got {size!r}")
+    generator = seeded(seed)
+    labels = torch.randint(len(classes), (train + test,), generator=generator)
+    rows = torch.empty(train + test, groups, size, dtype=torch.int64)
+    for j, column in enumerate(classes):
+        mine = labels == j
+        drawn = _sharing(column.cpu(), j, int(mine.sum()) * groups, size, generator)
+        rows[mine] = drawn.reshape(-1, groups, size)
+    return labels, rows
+
+
+def _sharing(
+    column: Int64[Tensor, "n"], j: int, groups: int, size: int, generator: torch.Generator
+) -> Int64[Tensor, "groups size"]:
+    """Rows of one class each; the first of a row is never drawn again, so that pairs differ."""
+    order = column.argsort(stable=True)
+    counts = column.bincount()
+    first = counts.cumsum(0) - counts
+    repeated = order[counts[column[order]] > 1]
+    if not len(repeated):
+        raise ValueError(f"factors[:, {j}] has no class that two points share; pass more points")
+    anchor = repeated[torch.randint(len(repeated), (groups, 1), generator=generator)]
+    count, start = counts[column[anchor]], first[column[anchor]]
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    steps = torch.rand(groups, size - 1, generator=generator, dtype=torch.float64)
+    steps = 1 + (steps * (count - 1)).long()
+    others = order[start + (place[anchor] - start + steps) % count]
+    return torch.cat([anchor, others], 1)
