@@ -6,6 +6,7 @@ rounding, that is, where its standard deviation is at most 1e-6 max(1, |mean|); 
 dead score 0. Bad input is a ValueError.
 """
 
+from ibbook.metrics.evaluation import evaluate
 from ibbook.metrics.interventions import beta_vae_score, factor_vae_score
 from ibbook.metrics.mutual_information import i_m, mig, modularity
 from ibbook.metrics.predictors import DCI, dci, explicitness, sap
@@ -24,6 +25,7 @@ __all__ = [
     "beta_vae_score",
     "code_total_correlation",
     "dci",
+    "evaluate",
     "explicitness",
     "factor_vae_score",
     "i_m",
