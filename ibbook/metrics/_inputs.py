@@ -9,8 +9,11 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from ibbook._checks import real
+from ibbook.datasets._dataset import seeded
 
 ROUNDING = 1e-6  # spread, relative to max(1, |mean|), of a code that is constant but for rounding
+
+FEWEST = 10  # points that can be split into some to learn from and some to test on
 
 
 def read_codes(value: Any, name: str = "codes") -> Float64[Tensor, "*members n latents"]:
@@ -77,6 +80,17 @@ def standardised(values: Float64[Tensor, "*batch n d"]) -> Float64[Tensor, "*bat
     centred = values - values.mean(-2, keepdim=True)
     spread = centred.square().mean(-2, keepdim=True).sqrt()
     return centred / spread.clamp(min=torch.finfo(values.dtype).tiny)
+
+
+def split(
+    codes: Float64[Tensor, "*members n latents"], seed: int
+) -> tuple[Int64[Tensor, "a"], Int64[Tensor, "b"]]:
+    """Rows to learn from, two thirds of all, and rows to test on."""
+    n = codes.shape[-2]
+    if n < FEWEST:
+        raise ValueError(f"codes must hold at least {FEWEST} points for this score, got {n}")
+    order = torch.randperm(n, generator=seeded(seed))
+    return order[: 2 * n // 3], order[2 * n // 3 :]
 
 
 def with_rival(codes: Float64[Tensor, "*members n latents"]) -> Float64[Tensor, "*members n l"]:

@@ -1,12 +1,15 @@
 """Scores that hold one factor fixed, let the others vary, and ask which codes show it.
 
 Codes have shape [*members, n, latents], factors [n, k]; a score has one entry for each member. The
-pictures that share a class of a factor are looked up among the n rows, so encode once a sample in
-which the other factors vary freely. All members see the same rows. The sizes are those of
-Locatello et al. (2019).
+pictures that share a class of a factor are looked up among the n rows, so encode one sample in
+which the other factors vary freely and most classes occur many times. Two thirds of the rows serve
+for training, the others for testing; all members see the same ones. The numbers of draws are those
+of Locatello et al. (2019).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -15,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from ibbook.datasets._dataset import seeded
-from ibbook.metrics._inputs import alive, read_classes, read_codes, standardised
+from ibbook.metrics._inputs import alive, read_classes, read_codes, split, standardised
 
 CHUNK = 500  # groups of pictures whose codes are gathered at once: they fit a cache
 
@@ -39,12 +42,14 @@ def beta_vae_score(
     Range [0, 1], no unit. Random codes score about 1 / k. Constant codes score 0. Rotated codes may
     still score 1: a linear classifier can undo much.
 
-    >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(4))
+    >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(4)).repeat(5, 1)
     >>> beta_vae_score(factors, factors, train=200, test=100).item()
     1.0
     """
+    if not isinstance(pairs, int) or pairs < 1:
+        raise ValueError(f"pairs must be a whole number of at least 1, got {pairs!r}")
     codes = read_codes(codes)
-    labels, rows = _drawn(read_classes(factors, codes), train, test, pairs, 2, seed)
+    labels, rows = _drawn(codes, factors, train, test, pairs, 2, seed)
     rows = rows.to(codes.device)
     scores = []
     for z in standardised(codes).reshape(-1, *codes.shape[-2:]):
@@ -77,16 +82,18 @@ def factor_vae_score(
 
     Range [0, 1], no unit. Random codes score a little above 1 / k. Constant codes score 0.
 
-    >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(4))
+    >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(4)).repeat(5, 1)
     >>> factor_vae_score(factors, factors, train=200, test=100).item()
     1.0
     """
+    if not isinstance(size, int) or size < 2:
+        raise ValueError(f"size must be a whole number of at least 2, got {size!r}")
     if not threshold >= 0:
         raise ValueError(f"threshold must be >= 0, got {threshold!r}")
     codes = read_codes(codes)
-    classes = read_classes(factors, codes)
-    labels, rows = _drawn(classes, train, test, 1, size, seed)
+    labels, rows = _drawn(codes, factors, train, test, 1, size, seed)
     labels, rows = labels.to(codes.device), rows[:, 0].to(codes.device)
+    k = int(labels.max()) + 1
     live = alive(codes) & (codes.std(-2) > threshold)
     latents = codes.shape[-1]
     scores = []
@@ -95,32 +102,36 @@ def factor_vae_score(
     ):
         variances = torch.cat([z[part].var(1) for part in rows.split(CHUNK)])
         vote = variances.masked_fill(~mask, torch.inf).argmin(1)
-        votes = (vote[:train] * len(classes) + labels[:train]).bincount(
-            minlength=latents * len(classes)
-        )
-        named = votes.reshape(latents, len(classes)).argmax(1)
+        votes = (vote[:train] * k + labels[:train]).bincount(minlength=latents * k)
+        named = votes.reshape(latents, k).argmax(1)
         scores.append((named[vote[train:]] == labels[train:]).double().mean())
     return torch.where(live.any(-1), torch.stack(scores).reshape(codes.shape[:-2]), 0.0)
 
 
 def _drawn(
-    classes: list[Int64[Tensor, "n"]], train: int, test: int, groups: int, size: int, seed: int
+    codes: Tensor, factors: Any, train: int, test: int, groups: int, size: int, seed: int
 ) -> tuple[Int64[Tensor, "draws"], Int64[Tensor, "draws groups size"]]:
-    """A random factor for each draw, and groups of rows that share a class of it."""
+    """A random factor for each draw, and groups of rows that share a class of it.
+
+    The first `train` draws take their rows from two thirds of all, the others from the rest: a
+    classifier must not profit from what is peculiar to the pictures of a class.
+    """
+    classes = [column.cpu() for column in read_classes(factors, codes)]
     if len(classes) < 2:
         raise ValueError("factors must have at least 2 columns for a score that tells them apart")
-    for name, count, least in (("train", train, 1), ("test", test, 1), ("pairs", groups, 1)):
-        if not isinstance(count, int) or count < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {count!r}")
-    if size < 2:
-        raise ValueError(f"size must be a whole number of at least 2, got {size!r}")
+    for name, count in (("train", train), ("test", test)):
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
     generator = seeded(seed)
     labels = torch.randint(len(classes), (train + test,), generator=generator)
     rows = torch.empty(train + test, groups, size, dtype=torch.int64)
-    for j, column in enumerate(classes):
-        mine = labels == j
-        drawn = _sharing(column.cpu(), j, int(mine.sum()) * groups, size, generator)
-        rows[mine] = drawn.reshape(-1, groups, size)
+    begin = 0
+    for part, draws in zip(split(codes, seed), (train, test), strict=True):
+        for j, column in enumerate(classes):
+            mine = begin + (labels[begin : begin + draws] == j).nonzero()[:, 0]
+            drawn = _sharing(column[part], j, len(mine) * groups, size, generator)
+            rows[mine] = part[drawn].reshape(-1, groups, size)
+        begin += draws
     return labels, rows
 
 
@@ -133,7 +144,9 @@ def _sharing(
     first = counts.cumsum(0) - counts
     repeated = order[counts[column[order]] > 1]
     if not len(repeated):
-        raise ValueError(f"factors[:, {j}] has no class that two points share; pass more points")
+        raise ValueError(
+            f"factors[:, {j}] has no class that two of {len(column)} points share; pass more points"
+        )
     anchor = repeated[torch.randint(len(repeated), (groups, 1), generator=generator)]
     count, start = counts[column[anchor]], first[column[anchor]]
     place = torch.empty_like(order)

@@ -170,7 +170,7 @@ def _contingency(
     cell = torch.arange(len(rows), device=codes.device)[:, None] * bins
     cell = cell + _binned(rows, bins, binning)
     tables = []
-    for column in factors.T:
+    for column in factors.T.contiguous():
         whole = is_whole(column)
         classes = as_classes(column) if whole else _binned(column[None], bins, binning)[0]
         shape = len(rows), bins, int(classes.max()) + 1

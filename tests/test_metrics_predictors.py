@@ -1,0 +1,188 @@
+"""SAP by classifier, DCI and explicitness against scikit-learn, written plainly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.stats import entropy
+from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.svm import LinearSVC
+
+from ibbook.metrics import dci, explicitness, sap
+from ibbook.metrics.predictors import _concentration
+
+
+def sample(n=900, sizes=(3, 4), mix=0.0, noise=0.3, seed=0):
+    """Noisy, mixed copies of random factors and two codes of noise alone."""
+    rng = np.random.default_rng(seed)
+    factors = np.stack([rng.integers(0, s, n) for s in sizes], 1)
+    clean = (factors - factors.mean(0)) / factors.std(0)
+    turn = np.array([[np.cos(mix), np.sin(mix)], [-np.sin(mix), np.cos(mix)]])
+    codes = clean @ turn + noise * rng.normal(size=clean.shape)
+    return np.concatenate([codes, rng.normal(size=(n, 2))], 1), factors
+
+
+def split(n, seed=0):
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
+    return order[: 2 * n // 3], order[2 * n // 3 :]
+
+
+def close(a, b, tolerance=1e-9):
+    return np.allclose(np.asarray(a), np.asarray(b), rtol=0, atol=tolerance)
+
+
+def test_sap_by_classifier_is_that_of_disentanglement_lib():
+    codes, factors = sample(mix=0.4)
+    train, test = split(len(codes), seed=3)
+    scores = np.zeros((4, 2))
+    for i in range(4):
+        for j in range(2):
+            model = LinearSVC(C=0.01, class_weight="balanced")
+            model.fit(codes[train, i : i + 1], factors[train, j])
+            scores[i, j] = np.mean(model.predict(codes[test, i : i + 1]) == factors[test, j])
+    ordered = np.sort(scores, 0)
+    expected = np.mean(ordered[-1] - ordered[-2])
+    assert expected > 0.1
+    assert close(sap(codes, factors, estimator="classifier", seed=3), expected)
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.35, 0.8])
+def test_tree_importances_agree_with_gradient_boosting_of_scikit_learn(mix):
+    codes, factors = sample(mix=mix)
+    train, test = split(len(codes))
+    plain, accuracy = [], []
+    for v in factors.T:
+        model = GradientBoostingClassifier(random_state=0).fit(codes[train], v[train])
+        plain.append(model.feature_importances_)
+        accuracy.append(model.score(codes[test], v[test]))
+    ours = dci(codes, factors)
+    assert close(ours.importance.sum(-2), 1.0)
+    assert close(ours.importance.T, plain, 0.07)
+    assert close(ours.informativeness, np.mean(accuracy), 0.03)
+    importance = np.stack(plain, 1) + 1e-11
+    disentanglement = 1 - entropy(importance, axis=1, base=2)
+    completeness = 1 - entropy(importance, axis=0, base=4)
+    assert close(ours.disentanglement, disentanglement @ importance.sum(1) / 2, 0.1)
+    assert close(ours.completeness, completeness.mean(), 0.1)
+
+
+def test_trees_regress_a_continuous_factor():
+    codes, factors = sample()
+    values = factors[:, :1] + 0.05 * np.random.default_rng(1).normal(size=(len(codes), 1))
+    train, test = split(len(codes))
+    model = GradientBoostingRegressor(random_state=0).fit(codes[train], values[train, 0])
+    ours = dci(codes, values)
+    assert close(ours.importance[:, 0], model.feature_importances_, 0.05)
+    assert close(ours.informativeness, model.score(codes[test], values[test, 0]), 0.03)
+
+
+def test_trees_see_only_the_order_of_values():
+    codes, factors = sample(300)
+    bent = np.stack([np.exp(codes[:, 0]), codes[:, 1] ** 3, *codes[:, 2:].T], 1)
+    ours, other = dci(bent, factors), dci(codes, factors)
+    assert close(ours.importance, other.importance, 0.02)
+
+
+def test_lasso_importances_are_the_weights_of_the_linear_map():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(20_000, 3)) * [1, 5, 0.2]
+    unit = codes / codes.std(0)
+    factors = np.stack([3 * unit[:, 0] - 4 * unit[:, 1], unit[:, 2]], 1)
+    ours = dci(codes, factors, predictor="lasso")
+    assert close(ours.importance, [[0.6, 0], [0.8, 0], [0, 1]], 0.02)
+    shares = np.array([3, 4]) / 7
+    assert close(ours.completeness, (1 - entropy(shares) / np.log(3) + 1) / 2, 0.02)
+    assert close(ours.disentanglement, 1.0, 0.02)
+    assert close(ours.informativeness, 1.0, 0.001)
+
+
+def test_informativeness_of_lasso_is_r_squared():
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(20_000, 1))
+    codes = factors + rng.normal(size=(20_000, 1))
+    ours = dci(codes, factors, predictor="lasso")
+    assert close(ours.informativeness, 0.5, 0.02)
+    assert close(ours.disentanglement, 1.0)
+    assert close(ours.completeness, 1.0)
+
+
+def test_copies_lower_completeness_but_not_disentanglement():
+    codes, factors = sample(noise=0.05)
+    single = dci(codes, factors)
+    double = dci(np.concatenate([codes[:, :2], codes[:, :2] + 0.0], 1), factors)
+    assert close(double.disentanglement, single.disentanglement, 0.1)
+    rng = np.random.default_rng(1)
+    near = codes[:, :2] + 0.02 * rng.normal(size=(len(codes), 2))
+    shared = dci(np.concatenate([codes[:, :2], near], 1), factors)
+    assert shared.completeness < single.completeness - 0.1
+
+
+@given(hnp.arrays(np.float64, (3, 4), elements=st.sampled_from([0.0, 0.1, 1.0, 7.0])))
+def test_concentration_is_one_less_the_normalised_entropy(importance):
+    ours = _concentration(torch.tensor(importance))
+    for row, value in zip(importance, ours, strict=True):
+        expected = 1 - entropy(row, base=4) if row.any() else 0
+        assert close(value, expected)
+
+
+def test_dci_of_members_with_dead_and_live_codes():
+    codes, factors = sample(300)
+    result = dci(np.stack([codes, np.zeros_like(codes)]), factors)
+    assert result.importance.shape == (2, 4, 2)
+    assert (result.importance[1] == 0).all()
+    assert result.informativeness[0] > 0.8
+    half = codes.copy()
+    half[:, 1] = 2.0
+    dead = dci(half, factors)
+    assert (dead.importance[1] == 0).all()
+    assert dead.informativeness < result.informativeness[0] - 0.1
+
+
+def test_explicitness_is_the_mean_area_of_one_against_the_rest():
+    codes, factors = sample(400, sizes=(3, 2), mix=0.3)
+    train, test = split(len(codes), seed=1)
+    unit = (codes - codes.mean(0)) / codes.std(0)
+    means = []
+    for v in factors.T:
+        areas = []
+        for c in np.unique(v):
+            model = LogisticRegression().fit(unit[train], v[train] == c)
+            areas.append(roc_auc_score(v[test] == c, model.predict_proba(unit[test])[:, 1]))
+        means.append(np.mean(areas))
+    assert close(explicitness(codes, factors, seed=1), np.mean(means), 1e-3)
+
+
+def test_explicitness_leaves_out_classes_that_it_cannot_rank():
+    codes, factors = sample(90)
+    factors[0] = 9  # one point only: in training or in test
+    score = explicitness(codes, factors).item()
+    assert 0.8 < score < 1
+    with pytest.raises(ValueError, match=r"factors\[:, 1\] has no class with both a training"):
+        explicitness(codes, np.stack([factors[:, 0], np.arange(90)], 1))
+
+
+@pytest.mark.parametrize("score", [dci, lambda z, v: sap(z, v, estimator="classifier")])
+def test_a_factor_must_vary_among_the_training_points(score):
+    codes, _ = sample(90)
+    factors = np.zeros((90, 1), dtype=int)
+    factors[split(90)[1][0]] = 1
+    with pytest.raises(ValueError, match=r"factors\[:, 0\] has one value in all 60 training"):
+        score(codes, factors)
+
+
+def test_the_split_is_drawn_by_the_seed_and_fits_do_not_depend_on_threads():
+    codes, factors = sample(300)
+    scores = [sap(codes, factors, estimator="classifier", seed=s).item() for s in (0, 0, 1)]
+    assert scores[0] == scores[1] != scores[2]
+    one = dci(codes, factors).importance
+    torch.set_num_threads(3)
+    try:
+        assert (dci(codes, factors).importance == one).all()
+    finally:
+        torch.set_num_threads(1)
