@@ -34,7 +34,7 @@ def rate(
     """E KL(q(z_j | x) || N(0, 1)) of each latent: the variational upper bound on I(X;Z_j).
 
     It is I(X;Z_j) + KL(q(z_j) || N(0, 1)), so it is tight where the codes of all pictures together
-    follow the prior (Alemi et al., 2017, equation 14). The sum over latents bounds I(X;Z).
+    follow the prior (Alemi et al., 2017, section 3). The sum over latents bounds I(X;Z).
 
     >>> rate(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(2, 2)).tolist()
     [0.5, 0.0]
@@ -96,7 +96,7 @@ def label_information(
     """A lower bound on I(Z;Y): H(Y) - E[-log q(y | z)], with H(Y) of the labels' frequencies.
 
     `distortion` is the cross-entropy in nats, as `Runs.evaluate` gives it on the pictures of
-    `labels`. Tight where q(y | z) = p(y | z); it may be negative (Alemi et al., 2017, equation 12).
+    `labels`. Tight where q(y | z) = p(y | z); it may be negative (Alemi et al., 2017, section 3).
 
     >>> labels = torch.tensor([0, 1, 0, 1])
     >>> [f"{i:.3f}" for i in label_information(torch.tensor([0.0, 0.3]), labels)]
