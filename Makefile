@@ -13,7 +13,7 @@ help:
 	@echo "make check        lint, and compare each chapter's text with its notebook"
 	@echo "make notebooks    run changed chapters and store their outputs in chapters/"
 	@echo "make constraints  choose the newest versions of every package and pin them"
-	@echo "make clean        remove the built site and all runs"
+	@echo "make clean        remove the built site, all runs and their checkpoints"
 
 book: .venv/book
 	$(BIN)/ibbook book
