@@ -128,7 +128,7 @@ RANDOM = {
     "informativeness, lasso": (0, 0.02),
     "explicitness": (0.45, 0.55),
     "beta_vae_score": (0.25, 0.41),
-    "factor_vae_score": (0.28, 0.45),
+    "factor_vae_score": (0.23, 0.43),
 }
 
 
