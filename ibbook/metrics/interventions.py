@@ -76,11 +76,11 @@ def factor_vae_score(
     For a random factor, `size` pictures of one class of it are drawn. Their vote is the code with
     the smallest variance within the group, relative to its variance over all n. Each code then
     stands for the factor that it got most votes for in `train` groups. Source: Kim and Mnih (2018),
-    section 4. They leave out codes that collapsed to the prior; here these are codes with a
-    standard deviation of at most `threshold` (for means of a VAE, 0.1 is the variance 0.01 of
-    `active_units`), and dead codes always.
+    section 4. They leave out codes that collapsed to the prior. Here these are codes with a
+    standard deviation of at most `threshold`, and dead codes always; for means of a VAE, Locatello
+    et al. (2019) take 0.05.
 
-    Range [0, 1], no unit. Random codes score a little above 1 / k. Constant codes score 0.
+    Range [0, 1], no unit. Random codes score about 1 / k. Constant codes score 0.
 
     >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(4)).repeat(5, 1)
     >>> factor_vae_score(factors, factors, train=200, test=100).item()
