@@ -1,11 +1,12 @@
 """Networks for many members at once: every weight carries a leading member axis.
 
-A layer maps `[members, batch, ...]` to `[members, batch, ...]`. Pictures have their channels last
-inside the convolutions, so that each convolution is one matrix product of patches and weights.
+A layer maps `[members, batch, ...]` to `[members, batch, ...]`, by one matrix product for all
+members. Convolutions are PyTorch's own, member by member, on a CPU; see `Convolutions`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count, pairwise
 from math import prod
@@ -142,15 +143,14 @@ class Model(nn.Module):
             maps = [network.picture[0], *network.encoder]
             side = network.picture[1] // 2 ** len(network.encoder)
             corner = (side, side, maps[-1])
-            encoder = [ChannelsLast()]
-            for inputs, outputs in pairwise(maps):
-                encoder += [Halve(seeds, inputs, outputs, next(stream)), nn.ReLU()]
-            encoder += [Flatten(), *dense([prod(corner), *network.decoder, code])]
-            decoder = dense([network.latents, *network.decoder, prod(corner)])
-            decoder += [nn.ReLU(), Unflatten(corner)]
-            for inputs, outputs in pairwise(maps[::-1]):
-                decoder += [Double(seeds, inputs, outputs, next(stream)), nn.ReLU()]
-            decoder = [*decoder[:-1], ChannelsFirst(), Flatten()]
+            halve = Convolutions(Halve(seeds, *pair, next(stream)) for pair in pairwise(maps))
+            dense_in = dense([prod(corner), *network.decoder, code])
+            encoder = [halve, nn.ReLU(), ChannelsLast(), Flatten(), *dense_in]
+            dense_out = dense([network.latents, *network.decoder, prod(corner)])
+            double = Convolutions(
+                Double(seeds, *pair, next(stream)) for pair in pairwise(maps[::-1])
+            )
+            decoder = [*dense_out, nn.ReLU(), Unflatten(corner), ChannelsFirst(), double, Flatten()]
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
 
     def encode(self, x: Float[Tensor, "members batch c h w"]) -> tuple[Tensor, ...]:
@@ -183,12 +183,6 @@ class Layer(nn.Module):
         self.weight = nn.Parameter(weight.reshape(-1, *shape).contiguous())
         self.bias = nn.Parameter(bias.contiguous())
 
-    def one_by_one(self, x: Tensor, apply) -> Tensor:
-        """`apply(x, weight, bias)` to each member in turn: faster than a batch of large ones."""
-        return torch.stack(
-            [apply(*member) for member in zip(x, self.weight, self.bias, strict=True)]
-        )
-
 
 class Linear(Layer):
     """y = x W + b."""
@@ -197,21 +191,39 @@ class Linear(Layer):
         super().__init__(seeds, (inputs, outputs), outputs, inputs, stream)
 
     def forward(self, x: Float[Tensor, "members batch i"]) -> Float[Tensor, "members batch o"]:
-        if len(x) == 1:
-            return torch.addmm(*(t.squeeze(0) for t in (self.bias, x, self.weight)))[None]
         return torch.baddbmm(self.bias[:, None], x, self.weight)
 
 
-class Convolution(Layer):
-    """A 4x4 kernel with stride 2: PyTorch's own for each member on a CPU, one product on a GPU."""
+class Convolutions(nn.Sequential):
+    """Convolutions with ReLU between them: one by one on a CPU, one product a layer on a GPU.
 
-    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
-        if x.device.type == "cpu":
-            return self.one_by_one(x, _on_channels_first(self.plain))
-        return self.as_product(x)
+    A CPU has fast convolutions for one member, and gains nothing from the products, nor from
+    grouped convolutions where a picture has more than a few hundred pixels.
+    """
+
+    def __init__(self, layers: Iterable[Halve | Double]) -> None:
+        super().__init__(*layers)
+
+    def forward(self, x: Float[Tensor, "members batch i h w"]) -> Tensor:
+        return self.one_by_one(x) if x.device.type == "cpu" else self.as_products(x)
+
+    def one_by_one(self, x: Float[Tensor, "members batch i h w"]) -> Tensor:
+        weights = (zip(layer.weight, layer.bias, strict=True) for layer in self)
+        outputs = []
+        for y, *each in zip(x, *weights, strict=True):
+            for k, (layer, (weight, bias)) in enumerate(zip(self, each, strict=True)):
+                y = layer.plain(y.relu() if k else y, weight, bias, stride=2, padding=1)
+            outputs.append(y)
+        return torch.stack(outputs)
+
+    def as_products(self, x: Float[Tensor, "members batch i h w"]) -> Tensor:
+        x = x.permute(0, 1, 3, 4, 2)
+        for k, layer in enumerate(self):
+            x = layer(x.relu() if k else x)
+        return x.permute(0, 1, 4, 2, 3)
 
 
-class Halve(Convolution):
+class Halve(Layer):
     """A convolution with a 4x4 kernel, stride 2, padding 1: half as high and wide."""
 
     plain = staticmethod(F.conv2d)
@@ -220,8 +232,8 @@ class Halve(Convolution):
         fan_in = inputs * KERNEL**2
         super().__init__(seeds, (outputs, inputs, KERNEL, KERNEL), outputs, fan_in, stream)
 
-    def as_product(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
-        """The same as one matrix product over all members, which suits a GPU."""
+    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
+        """As one matrix product over all members, of patches and weights."""
         members, batch, height, width, inputs = x.shape
         h, w = height // 2, width // 2
         x = F.pad(x, (0, 0, 1, 1, 1, 1)).reshape(members, batch, h + 1, 2, w + 1, 2, inputs)
@@ -233,7 +245,7 @@ class Halve(Convolution):
         return y.unflatten(1, (batch, h, w))
 
 
-class Double(Convolution):
+class Double(Layer):
     """A transposed convolution with a 4x4 kernel, stride 2, padding 1: twice as high and wide."""
 
     plain = staticmethod(F.conv_transpose2d)
@@ -242,8 +254,8 @@ class Double(Convolution):
         fan_in = outputs * KERNEL**2  # PyTorch counts the fan of a transposed kernel this way
         super().__init__(seeds, (inputs, outputs, KERNEL, KERNEL), outputs, fan_in, stream)
 
-    def as_product(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
-        """The same as one matrix product over all members, which suits a GPU."""
+    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
+        """As one matrix product over all members, of patches and weights."""
         batch, h, w = x.shape[1:4]
         x = F.pad(x, (0, 0, 1, 1, 1, 1))
         windows = [x[:, :, i : h + 1 + i, j : w + 1 + j] for i in (0, 1) for j in (0, 1)]
@@ -257,13 +269,6 @@ class Double(Convolution):
         ]
         y = torch.stack(rows, 3).flatten(4, 5).flatten(2, 3)
         return y + self.bias[:, None, None, None]
-
-
-def _on_channels_first(apply):
-    def applied(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return apply(x.permute(0, 3, 1, 2), weight, bias, stride=2, padding=1).permute(0, 2, 3, 1)
-
-    return applied
 
 
 class Flatten(nn.Module):

@@ -8,6 +8,7 @@ Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", 2011).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float32, Int64
@@ -19,7 +20,9 @@ WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
 
 
-def philox(counter: Int64[Tensor, "4 *n"], key: Int64[Tensor, "2 *n"]) -> Int64[Tensor, "4 *n"]:
+def philox(
+    counter: Iterable[Int64[Tensor, "*n"]], key: Iterable[Int64[Tensor, "*#n"]]
+) -> Int64[Tensor, "4 *n"]:
     """Four random 32-bit words for each counter of four words and key of two.
 
     >>> zeros = torch.zeros(4, 1, dtype=torch.int64)
@@ -31,13 +34,18 @@ def philox(counter: Int64[Tensor, "4 *n"], key: Int64[Tensor, "2 *n"]) -> Int64[
     for _ in range(ROUNDS):
         product, other = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
         a, b, c, d = (
-            (other >> 32 & WORD) ^ b ^ left,
-            other & WORD,
-            (product >> 32 & WORD) ^ d ^ right,
-            product & WORD,
+            _high(other).bitwise_xor_(b).bitwise_xor_(left),
+            other.bitwise_and_(WORD),
+            _high(product).bitwise_xor_(d).bitwise_xor_(right),
+            product.bitwise_and_(WORD),
         )
         left, right = (left + WEYL[0]) & WORD, (right + WEYL[1]) & WORD
     return torch.stack([a, b, c, d])
+
+
+def _high(product: Int64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
+    """The upper 32 bits of an unsigned product."""
+    return (product >> 32).bitwise_and_(WORD)
 
 
 def uniform(
@@ -78,6 +86,6 @@ def _uniform(
     size = (len(steps), len(seeds), len(index))
     words = (index, step, torch.full_like(index, stream), torch.zeros_like(index))
     key = ((seeds & WORD)[:, None], (seeds >> 32 & WORD)[:, None])
-    draws = philox(*(torch.stack([w.expand(size) for w in part]) for part in (words, key)))
+    draws = philox((word.expand(size) for word in words), key)
     draws = draws.permute(1, 2, 3, 0).flatten(2)[..., :count]
     return ((draws + 0.5) / 2**32).float()

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -75,14 +76,16 @@ class Objective:
                 )
 
     def betas(
-        self, *, step: int, latents: int, beta: Beta | None = None
-    ) -> Float[Tensor, "latents"]:
-        """The weight of each latent's divergence at this step; `beta` is a member's own."""
+        self, *, step: int | Sequence[int], latents: int, beta: Beta | None = None
+    ) -> Float[Tensor, "*steps latents"]:
+        """The weight of each latent's divergence at a step, or some; `beta` is a member's own."""
         value = self.beta if beta is None else beta
-        value = value(step) if isinstance(value, Schedule) else value
-        weights = torch.as_tensor(value, dtype=torch.float32).expand(latents).clone()
+        if isinstance(value, Schedule):
+            value = np.asarray(value(step))[..., None]
+        weights = torch.as_tensor(value, dtype=torch.float32)
+        weights = weights.expand(*np.shape(step), latents).clone()
         for latent, strength in self.anchors.items():
-            weights[latent] *= 1 - strength
+            weights[..., latent] *= 1 - strength
         return weights
 
     def distortion(
@@ -125,7 +128,7 @@ def gaussian_kl(
     >>> gaussian_kl(torch.tensor([0.0, 1.0]), torch.zeros(2))
     tensor([0.0000, 0.5000])
     """
-    return (mean.square() + log_variance.exp() - 1 - log_variance) / 2
+    return torch.addcmul(log_variance.expm1() - log_variance, mean, mean) / 2
 
 
 def categorical_kl(logits: Float[Tensor, "*m classes"]) -> Float[Tensor, "*m 1"]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Float64
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class Schedule:
 
     >>> Schedule(((0, 0.0), (10, 1.0)))(5)
     0.5
+    >>> Schedule(((0, 0.0), (10, 1.0)))(range(3)).tolist()
+    [0.0, 0.1, 0.2]
     """
 
     knots: tuple[tuple[float, float], ...]
@@ -27,9 +31,9 @@ class Schedule:
         if any(not 0 <= beta < math.inf for _, beta in self.knots):
             raise ValueError(f"beta must be finite and >= 0 at every knot, got {self.knots}")
 
-    def __call__(self, step: int) -> float:
-        steps, betas = zip(*self.knots, strict=True)
-        return float(np.interp(step, steps, betas))
+    def __call__(self, step: int | Sequence[int]) -> float | Float64[np.ndarray, "steps"]:
+        values = np.interp(step, *zip(*self.knots, strict=True))
+        return values if np.ndim(values) else float(values)
 
 
 def constant(beta: float) -> Schedule:

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ from ibbook.schedules import Schedule
 FORMAT = 1
 # Streams of random numbers: the layers count from 0, predictions have one for each seed.
 ORDER, SAMPLE, PREDICT = 1_000_000, 1_000_001, 1_000_002
-NOISE_BLOCK = 1 << 19  # normal numbers drawn at once, for as many steps as they serve
+STRETCH = 64  # steps, at most, that are drawn at once and then looked at
+NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 26}  # pixels and noise, at most, that are drawn at once
 PICTURES = 1024  # that the members together look at in one go, once trained
 DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
 
@@ -101,7 +103,8 @@ def fit(
 
     A member is a dict with any of beta, l2, seed and learning_rate. Each sees the data in its own
     random order, epoch by epoch, without the last incomplete batch. A member whose loss is no
-    longer finite is frozen and named in `Runs.diverged`; the others go on. `checkpoint` is a
+    longer finite stops there: it is named in `Runs.diverged`, its weights become NaN, so that
+    nothing is read off them by mistake, and the others go on. `checkpoint` is a
     folder: a file of this run is written there every `checkpoint_seconds`, named by a hash of all
     that the run depends on but `steps`, and a run that finds its own file goes on from it.
 
@@ -119,7 +122,7 @@ def fit(
     device = _device(device)
     log_every = log_every or max(1, steps // 100)
     seeds = torch.tensor([m["seed"] for m in members], device=device)
-    state = _State(network.build(seeds), optimiser)
+    state = _State(network.build(seeds), optimiser, members)
     path, run = None, {}
     if checkpoint is not None:
         run = {
@@ -135,43 +138,31 @@ def fit(
         if path.exists():
             state.restore(path, steps)
 
-    rates = [m["learning_rate"] or optimiser.learning_rate for m in members]
-    l2 = torch.tensor([objective.l2 if m["l2"] is None else m["l2"] for m in members]).to(device)
-    own = [m["beta"] for m in members]
-    scheduled = any(isinstance(b, Schedule) for b in (objective.beta, *own))
-    latents, betas = _divergences(network), None
-    shape, drawn = (batch_size, network.latents), range(0)
-    block = max(1, NOISE_BLOCK // (len(members) * math.prod(shape)))
-    order = _Order([m["seed"] for m in members], len(data), batch_size, device)
-    labels = None if data.labels is None else data.labels.to(device)
+    feed = _Feed(network, objective, data, members, batch_size, device)
+    l2 = torch.tensor([objective.l2 if m["l2"] is None else m["l2"] for m in members])
+    penalised, l2 = bool(l2.any()), l2.to(device)
     begun, saved = time.monotonic() - state.seconds, time.monotonic()
-    bar = tqdm(range(state.step, steps), initial=state.step, total=steps, disable=None)
-    for step in bar:
-        rows = order(step)
-        x = data.batch(rows, device) / data.scale
-        target = labels[rows] if objective.target == "labels" else x.flatten(2)
-        if step not in drawn:
-            drawn = range(step, min(step + block, steps))
-            noise = normal(seeds, drawn, shape, stream=SAMPLE)
-        if scheduled or betas is None:
-            betas = torch.stack([objective.betas(step=step, latents=latents, beta=b) for b in own])
-            betas = betas.to(device)
-        with _precision(device):
-            parts = terms(state.model, objective, x, target, noise[step - drawn.start])
-        loss = parts.distortion + (betas * parts.rate).sum(-1) + l2 * parts.error
-        factor = optimiser.decay(step) if optimiser.decay else 1.0
-        state.update(loss, [factor * rate for rate in rates])
-        state.tally(loss, parts)
-        if state.step % log_every == 0 or state.step == steps:
+    with tqdm(initial=state.step, total=steps, disable=None) as bar:
+        while state.step < steps:
+            stretch = range(state.step, min(steps, feed.end(state.step)))
+            decay = optimiser.decay(stretch) if optimiser.decay else [1.0] * len(stretch)
+            for x, target, noise, betas, factor in zip(*feed(stretch), decay, strict=True):
+                with _precision(device):
+                    parts = terms(state.model, objective, x, target, noise)
+                loss = parts.distortion + (betas * parts.rate).sum(-1)
+                if penalised:
+                    loss = loss + l2 * parts.error
+                state.update(loss, factor)
+                state.record(loss, parts)
             state.seconds = time.monotonic() - begun
-            state.log(members)
+            state.look(due=[s + 1 for s in stretch if (s + 1) % log_every == 0 or s + 1 == steps])
+            bar.update(len(stretch))
             if state.rows and not bar.disable:
                 rate, distortion = (state.rows[-1][k] for k in ("rate", "distortion"))
                 bar.set_postfix(rate=f"{rate:.2f}", distortion=f"{distortion:.2f}")
-        if path is not None and time.monotonic() - saved >= checkpoint_seconds:
-            state.seconds = time.monotonic() - begun
-            state.save(path, run)
-            saved = time.monotonic()
+            if path is not None and time.monotonic() - saved >= checkpoint_seconds:
+                state.save(path, run)
+                saved = time.monotonic()
     if path is not None:
         state.save(path, run)
     return Runs(network, objective, members, state.result(), state.rows, state.diverged)
@@ -250,7 +241,7 @@ class Runs:
 
     members:   one dict for each
     models:    their networks, weights stacked along the first axis
-    diverged:  {member: step} of those that were frozen
+    diverged:  {member: step} of those whose loss was not finite; their weights are NaN
     """
 
     def __init__(
@@ -443,87 +434,99 @@ class Runs:
 class _State:
     """What training changes, and what a checkpoint holds."""
 
-    def __init__(self, model: Model, optimiser: Optimiser) -> None:
-        self.model, self.optimiser = model, optimiser
+    def __init__(self, model: Model, optimiser: Optimiser, members: list[dict[str, Any]]) -> None:
+        self.model, self.optimiser, self.members = model, optimiser, members
         self.weights = list(model.parameters())
         self.first = [torch.zeros_like(w) for w in self.weights]
         self.second = [torch.zeros_like(w) for w in self.weights]
         self.average = [w.detach().clone() for w in self.weights] if optimiser.average else []
-        self.members = len(self.weights[0])
-        self.counts: dict[tuple[int, int], tuple[int, list[Tensor]]] = {}
+        self.ones = torch.ones(len(members), device=model.seeds.device)
+        self.records: list[tuple[Tensor, ...]] = []
         self.sums: Tensor | None = None
         self.step, self.seconds, self.logged = 0, 0.0, 0
         self.rows: list[dict[str, Any]] = []
         self.diverged: dict[int, int] = {}
 
-    def update(self, loss: Float[Tensor, "members"], rates: list[float]) -> None:
-        for member in (~loss.isfinite()).nonzero().flatten().tolist():
-            self.diverged.setdefault(member, self.step)
-        gradients = torch.autograd.grad(loss.sum(), self.weights)
+    @cached_property
+    def groups(self) -> list[tuple[slice, float, list[list[Tensor]]]]:
+        """Neighbours that share a learning rate, and their part of what Adam changes.
+
+        Weights, first and second moments, and Adam's own counters, which it counts up itself.
+        """
+        groups = []
+        rates = [m["learning_rate"] or self.optimiser.learning_rate for m in self.members]
+        for rate, run in itertools.groupby(range(len(rates)), rates.__getitem__):
+            run = list(run)
+            part = slice(run[0], run[-1] + 1)
+            kinds = (self.weights, self.first, self.second)
+            views = [[t.detach()[part] for t in kind] for kind in kinds]
+            counts = [self.ones.new_tensor(self.step) for _ in self.weights]
+            groups.append((part, rate, [*views, counts]))
+        return groups
+
+    def update(self, loss: Float[Tensor, "members"], factor: float) -> None:
+        """One step of Adam, with `factor` times each member's learning rate."""
+        gradients = torch.autograd.grad(loss, self.weights, self.ones)
         gradients = [g.contiguous() for g in gradients]  # the fused kernel reads plain memory
-        first, second = self.optimiser.betas
+        beta1, beta2 = self.optimiser.betas
         with torch.no_grad():
-            for start, stop in self._groups(rates):
-                part = slice(start, stop)
+            for part, rate, (weights, first, second, counts) in self.groups:
                 adam(
-                    [w[part] for w in self.weights],
-                    [g[part] for g in gradients],
-                    [m[part] for m in self.first],
-                    [v[part] for v in self.second],
+                    weights,
+                    gradients if len(self.groups) == 1 else [g[part] for g in gradients],
+                    first,
+                    second,
                     [],
-                    self._counts(part, loss.device),
+                    counts,
                     fused=True,
                     amsgrad=False,
-                    beta1=first,
-                    beta2=second,
-                    lr=rates[start],
+                    beta1=beta1,
+                    beta2=beta2,
+                    lr=factor * rate,
                     weight_decay=0.0,
                     eps=self.optimiser.epsilon,
                     maximize=False,
                 )
-                for mean, weight in zip(self.average, self.weights, strict=False):
-                    mean[part].lerp_(weight[part], 1 - self.optimiser.average)
+            for mean, weight in zip(self.average, self.weights, strict=False):
+                mean.lerp_(weight, 1 - self.optimiser.average)
         self.step += 1
 
-    def _counts(self, part: slice, device: torch.device) -> list[Tensor]:
-        """Adam's own step counters of a group, one for each weight; the call counts them up."""
-        place = (part.start, part.stop)
-        step, tensors = self.counts.get(place, (None, []))
-        if step != self.step:
-            tensors = [torch.tensor(float(self.step), device=device) for _ in self.weights]
-        self.counts[place] = (self.step + 1, tensors)
-        return tensors
+    def record(self, loss: Float[Tensor, "members"], parts: Terms) -> None:
+        """Keep a step's numbers until the next look at them, which waits for the device."""
+        columns = (loss, parts.distortion, parts.error, parts.rate)
+        self.records.append(tuple(column.detach() for column in columns))
 
-    def _groups(self, rates: list[float]) -> list[tuple[int, int]]:
-        """Runs of neighbouring members that still train and share a learning rate."""
-        groups = []
-        for rate, run in itertools.groupby(
-            range(self.members), lambda m: None if m in self.diverged else rates[m]
-        ):
-            run = list(run)
-            if rate is not None:
-                groups.append((run[0], run[-1] + 1))
-        return groups
+    def look(self, due: list[int]) -> None:
+        """Read what was recorded: log the steps that are due, give up members that diverged."""
+        *columns, rate = (torch.stack(column) for column in zip(*self.records, strict=True))
+        values, start = torch.cat([torch.stack(columns, -1), rate], -1), self.step - len(rate)
+        bad, self.records = ~columns[0].isfinite(), []
+        for member in bad.any(0).nonzero().flatten().tolist():
+            if member not in self.diverged:
+                self.diverged[member] = start + int(bad[:, member].int().argmax())
+                for tensor in (*self.weights, *self.average):
+                    tensor.data[member] = math.nan
+        for end in due:
+            self._add(values[: end - start])
+            self._log(end)
+            values, start = values[end - start :], end
+        self._add(values)
 
-    def tally(self, loss: Tensor, parts: Terms) -> None:
-        columns = [loss[:, None], parts.distortion[:, None], parts.error[:, None], parts.rate]
-        values = torch.cat(columns, 1).detach()
-        self.sums = values if self.sums is None else self.sums + values
+    def _add(self, values: Float[Tensor, "steps members columns"]) -> None:
+        if len(values):
+            self.sums = values.sum(0) if self.sums is None else self.sums + values.sum(0)
 
-    def log(self, members: list[dict[str, Any]]) -> None:
-        means = (self.sums / (self.step - self.logged)).tolist()
-        for i, (member, (loss, distortion, error, *rate)) in enumerate(
-            zip(members, means, strict=True)
-        ):
-            if i in self.diverged:
-                continue
-            self.rows.append(
-                _parameters(i, member)
-                | {"step": self.step, "loss": loss, "distortion": distortion}
-                | _rates(rate)
-                | {"error": error, "seconds": self.seconds}
-            )
-        self.sums, self.logged = None, self.step
+    def _log(self, step: int) -> None:
+        means = (self.sums / (step - self.logged)).tolist()
+        for i, (loss, distortion, error, *rate) in enumerate(means):
+            if self.diverged.get(i, step) >= step:
+                self.rows.append(
+                    _parameters(i, self.members[i])
+                    | {"step": step, "loss": loss, "distortion": distortion}
+                    | _rates(rate)
+                    | {"error": error, "seconds": self.seconds}
+                )
+        self.sums, self.logged = None, step
 
     def result(self) -> Model:
         with torch.no_grad():
@@ -559,21 +562,66 @@ class _State:
         self.diverged = {int(m): int(s) for m, s in header["diverged"]}
 
 
+class _Feed:
+    """What the members see: pictures, targets, noise and betas, drawn for some steps at once."""
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        data: Dataset,
+        members: list[dict[str, Any]],
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self.objective, self.data, self.device = objective, data, device
+        self.own = [m["beta"] for m in members]
+        self.divergences = _divergences(network)
+        self.order = _Order([m["seed"] for m in members], len(data), batch_size, device)
+        self.seeds = torch.tensor(self.order.seeds, device=device)
+        self.labels = data.labels.to(device) if objective.target == "labels" else None
+        self.noise = (batch_size, network.latents)
+        numbers = len(members) * batch_size * (math.prod(network.picture) + network.latents)
+        self.most = max(1, min(STRETCH, NUMBERS[device.type] // numbers))
+
+    def end(self, step: int) -> int:
+        """Where a stretch that starts at this step ends: within memory and the epoch."""
+        return min(step + self.most, self.order.epoch_end(step))
+
+    def __call__(self, stretch: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Each [steps members ...]."""
+        rows = self.order(stretch)
+        x = self.data.batch(rows, self.device) / self.data.scale
+        target = x.flatten(3) if self.labels is None else self.labels[rows]
+        noise = normal(self.seeds, stretch, self.noise, stream=SAMPLE)
+        betas = [
+            self.objective.betas(step=stretch, latents=self.divergences, beta=beta)
+            for beta in self.own
+        ]
+        return x, target, noise, torch.stack(betas, 1).to(self.device)
+
+
 class _Order:
     """Which pictures each member sees at a step: its own shuffle of each epoch."""
 
     def __init__(self, seeds: list[int], size: int, batch: int, device: torch.device) -> None:
         self.seeds, self.size, self.batch, self.device = seeds, size, batch, device
+        self.steps = size // batch  # of an epoch
         self.epoch: int | None = None
 
-    def __call__(self, step: int) -> Int64[Tensor, "members batch"]:
-        epoch, within = divmod(step, self.size // self.batch)
+    def epoch_end(self, step: int) -> int:
+        return (step // self.steps + 1) * self.steps
+
+    def __call__(self, stretch: range) -> Int64[Tensor, "steps members batch"]:
+        """Rows for some steps of one epoch."""
+        epoch, within = divmod(stretch.start, self.steps)
         if epoch != self.epoch:
             shuffles = [
                 torch.randperm(self.size, generator=self._generator(s, epoch)) for s in self.seeds
             ]
             self.shuffles, self.epoch = torch.stack(shuffles).to(self.device), epoch
-        return self.shuffles[:, within * self.batch : (within + 1) * self.batch]
+        rows = self.shuffles[:, within * self.batch : (within + len(stretch)) * self.batch]
+        return rows.unflatten(1, (len(stretch), self.batch)).transpose(0, 1)
 
     @staticmethod
     def _generator(seed: int, epoch: int) -> torch.Generator:
@@ -597,7 +645,7 @@ def _passes(model: Model, pictures: int, samples: int) -> Iterator[range]:
     """The pictures in turn, as many at once as fit the memory that training takes."""
     members = len(model.seeds)
     noise = members * samples * model.network.latents
-    size = max(1, min(PICTURES // members, NOISE_BLOCK // noise))
+    size = max(1, min(PICTURES // members, NUMBERS["cpu"] // noise))
     for start in range(0, pictures, size):
         yield range(start, min(start + size, pictures))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ibbook.networks import Double, Halve, Network, conv, mlp
+from ibbook.networks import Convolutions, Double, Halve, Network, conv, mlp
 
 SEEDS = torch.tensor([3, 4, 5])
 
@@ -56,15 +56,15 @@ def test_each_member_of_a_convolutional_network_is_the_plain_network():
         torch.testing.assert_close(decoded[i], decode(mean[i]))
 
 
-@pytest.mark.parametrize("layer", [Halve, Double])
+@pytest.mark.parametrize("kind", [Halve, Double])
 @pytest.mark.parametrize("members", [1, 3])
-def test_convolution_as_a_matrix_product_is_the_convolution(layer, members):
-    layer = layer(SEEDS[:members], 5, 7, 0).double()
-    x = torch.randn(members, 2, 6, 8, 5, dtype=torch.float64, requires_grad=True)
-    one, other = layer(x), layer.as_product(x)
+def test_convolutions_as_matrix_products_are_the_convolutions(kind, members):
+    layers = Convolutions([kind(SEEDS[:members], 5, 7, 0), kind(SEEDS[:members], 7, 4, 1)]).double()
+    x = torch.randn(members, 2, 5, 8, 12, dtype=torch.float64, requires_grad=True)
+    one, other = layers.one_by_one(x), layers.as_products(x)
     torch.testing.assert_close(one, other)
     probe = torch.randn_like(one)
-    gradients = [torch.autograd.grad(y, [x, *layer.parameters()], probe) for y in (one, other)]
+    gradients = [torch.autograd.grad(y, [x, *layers.parameters()], probe) for y in (one, other)]
     torch.testing.assert_close(*gradients)
 
 

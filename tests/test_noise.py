@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from scipy import stats
@@ -39,6 +41,34 @@ def test_numbers_depend_on_each_of_seed_step_and_stream_and_on_nothing_else():
     ]
     for other in others:
         assert not (whole == other).any()
+
+
+def plain_philox(counter, key):
+    """Figure 2 of Salmon et al. with the integers of Python, which have no end."""
+    a, b, c, d = counter
+    for k in range(10):
+        left, right = ((w + k * bump) % 2**32 for w, bump in zip(key, WEYL, strict=True))
+        (high, low), (top, bottom) = (divmod(a * 0xD2511F53, 2**32), divmod(c * 0xCD9E8D57, 2**32))
+        a, b, c, d = top ^ b ^ left, bottom, high ^ d ^ right, low
+    return a, b, c, d
+
+
+WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def test_each_number_is_the_documented_function_of_seed_step_and_stream():
+    seeds, steps, stream = torch.tensor([5, 2**40 + 7]), range(6, 9), 1_000_001
+    z = normal(seeds, steps, (3, 3), stream=stream).double()
+    for m, seed in enumerate(seeds.tolist()):
+        for k, step in enumerate(steps):
+            key = (seed % 2**32, seed >> 32)
+            words = [w for i in range(3) for w in plain_philox((i, step, stream, 0), key)][:10]
+            u = torch.tensor([(w + 0.5) / 2**32 for w in words], dtype=torch.float64)
+            single = uniform(seeds[m : m + 1], step, (10,), stream=stream)
+            torch.testing.assert_close(single[0].double(), u, rtol=1e-7, atol=0)
+            radius, angle = (-2 * u[:5].log()).sqrt(), 2 * math.pi * u[5:]
+            expected = torch.cat([radius * angle.cos(), radius * angle.sin()])[:9]
+            torch.testing.assert_close(z[k, m].flatten(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_normal_numbers_of_a_step_are_the_same_in_any_range_of_steps():

@@ -18,6 +18,14 @@ def test_gaussian_kl_is_that_of_torch():
     torch.testing.assert_close(gaussian_kl(mean, log_variance), expected)
 
 
+def test_gaussian_kl_keeps_its_digits_next_to_the_prior():
+    log_variance = torch.tensor([1e-3, -1e-4])
+    exact = gaussian_kl(torch.zeros(2).double(), log_variance.double())
+    torch.testing.assert_close(exact, log_variance.double() ** 2 / 4, rtol=1e-3, atol=0)
+    kl = gaussian_kl(torch.zeros(2), log_variance).double()
+    torch.testing.assert_close(kl, exact, rtol=1e-2, atol=0)
+
+
 def test_categorical_kl_is_that_of_torch():
     logits = torch.randn(3, 7, 5)
     expected = D.kl_divergence(D.Categorical(logits=logits), D.Categorical(logits=torch.zeros(5)))
@@ -67,6 +75,9 @@ def test_squared_error_is_a_sum_over_pixels():
 def test_beta_is_a_number_a_vector_or_a_schedule_and_anchors_weaken_it(beta, own, expected):
     objective = Objective(beta=beta, anchors={1: 0.5})
     assert objective.betas(step=2, latents=3, beta=own).tolist() == expected
+    several = objective.betas(step=range(5), latents=3, beta=own)
+    each = [objective.betas(step=step, latents=3, beta=own) for step in range(5)]
+    assert torch.equal(several, torch.stack(each))
 
 
 @pytest.mark.parametrize(

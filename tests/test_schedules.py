@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbook.schedules import Schedule, constant, cyclical, linear
+from ibbook.schedules import Schedule, constant, cyclical, linear, staircase
 
 
 @given(st.floats(0, 100), st.integers(0, 10**6))
@@ -35,6 +35,19 @@ def test_cyclical_follows_fu_et_al(cycles, period, ratio):
     assert schedule(total) == 1
 
 
+def test_staircase_multiplies_after_each_stair():
+    decay = staircase(0.97, every=1200, steps=5000)
+    for step in range(0, 5000, 7):
+        assert decay(step) == pytest.approx(0.97 ** (step // 1200), rel=1e-12)
+
+
+@given(st.integers(1, 5), st.integers(0, 60))
+def test_many_steps_at_once_are_those_steps_one_by_one(cycles, start):
+    for schedule in (cyclical(60, cycles, 1.0), staircase(0.5, 10, 60), constant(2.0)):
+        steps = range(start, start + 40)
+        assert schedule(steps).tolist() == [schedule(step) for step in steps]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -45,6 +58,8 @@ def test_cyclical_follows_fu_et_al(cycles, period, ratio):
         (lambda: linear(0, 1, 0), "steps must be at least 1, got 0"),
         (lambda: cyclical(10, 0), "cycles must lie in 1..total=10, got 0"),
         (lambda: cyclical(10, 2, 0.0), r"ratio must lie in \(0, 1\], got 0.0"),
+        (lambda: staircase(0.5, 0, 10), "every and steps must be at least 1, got 0 and 10"),
+        (lambda: staircase(-0.5, 1, 10), "factor must be finite and >= 0, got -0.5"),
     ],
 )
 def test_bad_schedules_are_named(make, message):
