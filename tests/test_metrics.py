@@ -343,6 +343,14 @@ def test_mig_equals_its_plain_definition(bins):
         assert close(mig(codes, factors, bins=bins), histogram_score(codes, factors, bins))
 
 
+def test_values_on_the_edge_of_a_bin_go_where_numpy_puts_them():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 21, (500, 3))  # the edges of 20 bins are the whole numbers
+    codes[:2] = [[0] * 3, [20] * 3]
+    factors = codes[:, :1] // 3
+    assert close(mig(codes, factors), histogram_score(codes, factors))
+
+
 def test_mig_of_a_continuous_factor_bins_it_too():
     codes, factors = sample()
     values = factors + 0.1 * np.random.default_rng(1).normal(size=factors.shape)
@@ -392,7 +400,8 @@ def test_quantile_bins_hold_equally_many_points_and_keep_rare_values_apart():
     entropy = i_m(codes, codes / 1000.5, estimator="histogram", binning="quantile")
     assert close(entropy, np.log(20))  # 20 bins of 20 points
     rare = np.array([[0]] * 99 + [[1]])
-    assert close(mig(rare, rare, binning="quantile"), 1.0)
+    for codes in (rare, -rare):
+        assert close(mig(codes, rare, binning="quantile"), 1.0)
 
 
 def test_modularity_by_hand():
