@@ -578,3 +578,11 @@ def test_a_disk_without_room_is_refused_before_unpacking(small_mpi3d, tmp_path, 
     with pytest.raises(OSError, match="MB free"):
         mpi3d.dataset(tmp_path / "a.npz", name="mpi3d-toy")
     assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_factors_and_labels_may_be_tensors():
+    labels = torch.tensor([0, 1, 0, 1])
+    data = Dataset.from_arrays(
+        torch.zeros(4, 8, 8, dtype=torch.uint8), factors=labels[:, None], labels=labels
+    )
+    assert data.factors[:, 0].tolist() == data.labels.tolist() == [0, 1, 0, 1]

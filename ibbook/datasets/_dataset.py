@@ -478,7 +478,7 @@ def _rows(key: Any, length: int) -> Int64[Tensor, "*m"]:
 
 
 def _integers(value: Any, name: str, shape: tuple[int | None, ...]) -> Int64[Tensor, "..."]:
-    array = torch.as_tensor(np.array(value.cpu() if isinstance(value, Tensor) else value))
+    array = value.cpu() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
     if array.is_floating_point() or array.is_complex():
         raise ValueError(f"{name} must be integers, the class of each picture, got {array.dtype}")
     fits = array.ndim == len(shape) and all(
