@@ -132,7 +132,7 @@ class Model(nn.Module):
         def dense(widths: list[int]) -> list[nn.Module]:
             layers: list[nn.Module] = []
             for inputs, outputs in pairwise(widths):
-                layers += [Linear(seeds, inputs, outputs, next(stream)), nn.ReLU()]
+                layers += [Linear(seeds, inputs, outputs, next(stream)), nn.ReLU(inplace=True)]
             return layers[:-1]
 
         if network.kind == "mlp":
@@ -145,12 +145,13 @@ class Model(nn.Module):
             corner = (side, side, maps[-1])
             halve = Convolutions(Halve(seeds, *pair, next(stream)) for pair in pairwise(maps))
             dense_in = dense([prod(corner), *network.decoder, code])
-            encoder = [halve, nn.ReLU(), ChannelsLast(), Flatten(), *dense_in]
+            encoder = [halve, nn.ReLU(inplace=True), ChannelsLast(), Flatten(), *dense_in]
             dense_out = dense([network.latents, *network.decoder, prod(corner)])
             double = Convolutions(
                 Double(seeds, *pair, next(stream)) for pair in pairwise(maps[::-1])
             )
-            decoder = [*dense_out, nn.ReLU(), Unflatten(corner), ChannelsFirst(), double, Flatten()]
+            decoder = [*dense_out, nn.ReLU(inplace=True), Unflatten(corner), ChannelsFirst()]
+            decoder += [double, Flatten()]
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
 
     def encode(self, x: Float[Tensor, "members batch c h w"]) -> tuple[Tensor, ...]:
@@ -212,14 +213,14 @@ class Convolutions(nn.Sequential):
         outputs = []
         for y, *each in zip(x, *weights, strict=True):
             for k, (layer, (weight, bias)) in enumerate(zip(self, each, strict=True)):
-                y = layer.plain(y.relu() if k else y, weight, bias, stride=2, padding=1)
+                y = layer.plain(y.relu_() if k else y, weight, bias, stride=2, padding=1)
             outputs.append(y)
         return torch.stack(outputs)
 
     def as_products(self, x: Float[Tensor, "members batch i h w"]) -> Tensor:
         x = x.permute(0, 1, 3, 4, 2)
         for k, layer in enumerate(self):
-            x = layer(x.relu() if k else x)
+            x = layer(x.relu_() if k else x)
         return x.permute(0, 1, 4, 2, 3)
 
 

@@ -46,7 +46,7 @@ FORMAT = 1
 # Streams of random numbers: the layers count from 0, predictions have one for each seed.
 ORDER, SAMPLE, PREDICT = 1_000_000, 1_000_001, 1_000_002
 STRETCH = 64  # steps, at most, that are drawn at once and then looked at
-NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 26}  # pixels and noise, at most, that are drawn at once
+NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 26}  # pixels and noise, at most, that are drawn at once
 PICTURES = 1024  # that the members together look at in one go, once trained
 DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
 
