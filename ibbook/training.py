@@ -14,9 +14,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ FORMAT = 1
 ORDER, SAMPLE, PREDICT = 1_000_000, 1_000_001, 1_000_002
 STRETCH = 64  # steps, at most, that are drawn at once and then looked at
 NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 26}  # pixels and noise, at most, that are drawn at once
+SMALL = 1 << 27  # weights times pictures of a step; below, one thread is faster for a member
 PICTURES = 1024  # that the members together look at in one go, once trained
 DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
 
@@ -102,9 +104,11 @@ def fit(
     """Train every member at once, and return their curves and weights.
 
     A member is a dict with any of beta, l2, seed and learning_rate. Each sees the data in its own
-    random order, epoch by epoch, without the last incomplete batch. A member whose loss is no
-    longer finite stops there: it is named in `Runs.diverged`, its weights become NaN, so that
-    nothing is read off them by mistake, and the others go on. `checkpoint` is a
+    random order, epoch by epoch, without the last incomplete batch. A GPU trains all members in one
+    step; the threads of a CPU share them out.
+
+    A member whose loss is no longer finite stops there: it is named in `Runs.diverged`, its weights
+    become NaN, so that nothing is read off them by mistake, and the others go on. `checkpoint` is a
     folder: a file of this run is written there every `checkpoint_seconds`, named by a hash of all
     that the run depends on but `steps`, and a run that finds its own file goes on from it.
 
@@ -138,24 +142,18 @@ def fit(
         if path.exists():
             state.restore(path, steps)
 
-    feed = _Feed(network, objective, data, members, batch_size, device)
-    l2 = torch.tensor([objective.l2 if m["l2"] is None else m["l2"] for m in members])
-    penalised, l2 = bool(l2.any()), l2.to(device)
+    parts = _parts(len(members), device)
+    shares = [_Share(state, part, objective, data, batch_size) for part in parts]
+    size = sum(w[0].numel() for w in state.weights)
     begun, saved = time.monotonic() - state.seconds, time.monotonic()
-    with tqdm(initial=state.step, total=steps, disable=None) as bar:
+    bar = tqdm(initial=state.step, total=steps, disable=None)
+    with bar, _workers(len(shares), size * batch_size) as each:
         while state.step < steps:
-            stretch = range(state.step, min(steps, feed.end(state.step)))
-            decay = optimiser.decay(stretch) if optimiser.decay else [1.0] * len(stretch)
-            for x, target, noise, betas, factor in zip(*feed(stretch), decay, strict=True):
-                with _precision(device):
-                    parts = terms(state.model, objective, x, target, noise)
-                loss = parts.distortion + (betas * parts.rate).sum(-1)
-                if penalised:
-                    loss = loss + l2 * parts.error
-                state.update(loss, factor)
-                state.record(loss, parts)
-            state.seconds = time.monotonic() - begun
-            state.look(due=[s + 1 for s in stretch if (s + 1) % log_every == 0 or s + 1 == steps])
+            stretch = range(state.step, min(steps, *(s.feed.end(state.step) for s in shares)))
+            values = torch.cat([*each(_Share.train, shares, itertools.repeat(stretch))], 1)
+            state.step, state.seconds = stretch.stop, time.monotonic() - begun
+            ends = (s + 1 for s in stretch)
+            state.look(values, due=[s for s in ends if s % log_every == 0 or s == steps])
             bar.update(len(stretch))
             if state.rows and not bar.disable:
                 rate, distortion = (state.rows[-1][k] for k in ("rate", "distortion"))
@@ -436,71 +434,18 @@ class _State:
 
     def __init__(self, model: Model, optimiser: Optimiser, members: list[dict[str, Any]]) -> None:
         self.model, self.optimiser, self.members = model, optimiser, members
-        self.weights = list(model.parameters())
+        self.weights = [w.detach() for w in model.parameters()]
         self.first = [torch.zeros_like(w) for w in self.weights]
         self.second = [torch.zeros_like(w) for w in self.weights]
-        self.average = [w.detach().clone() for w in self.weights] if optimiser.average else []
-        self.ones = torch.ones(len(members), device=model.seeds.device)
-        self.records: list[tuple[Tensor, ...]] = []
+        self.average = [w.clone() for w in self.weights] if optimiser.average else []
         self.sums: Tensor | None = None
         self.step, self.seconds, self.logged = 0, 0.0, 0
         self.rows: list[dict[str, Any]] = []
         self.diverged: dict[int, int] = {}
 
-    @cached_property
-    def groups(self) -> list[tuple[slice, float, list[list[Tensor]]]]:
-        """Neighbours that share a learning rate, and their part of what Adam changes.
-
-        Weights, first and second moments, and Adam's own counters, which it counts up itself.
-        """
-        groups = []
-        rates = [m["learning_rate"] or self.optimiser.learning_rate for m in self.members]
-        for rate, run in itertools.groupby(range(len(rates)), rates.__getitem__):
-            run = list(run)
-            part = slice(run[0], run[-1] + 1)
-            kinds = (self.weights, self.first, self.second)
-            views = [[t.detach()[part] for t in kind] for kind in kinds]
-            counts = [self.ones.new_tensor(self.step) for _ in self.weights]
-            groups.append((part, rate, [*views, counts]))
-        return groups
-
-    def update(self, loss: Float[Tensor, "members"], factor: float) -> None:
-        """One step of Adam, with `factor` times each member's learning rate."""
-        gradients = torch.autograd.grad(loss, self.weights, self.ones)
-        gradients = [g.contiguous() for g in gradients]  # the fused kernel reads plain memory
-        beta1, beta2 = self.optimiser.betas
-        with torch.no_grad():
-            for part, rate, (weights, first, second, counts) in self.groups:
-                adam(
-                    weights,
-                    gradients if len(self.groups) == 1 else [g[part] for g in gradients],
-                    first,
-                    second,
-                    [],
-                    counts,
-                    fused=True,
-                    amsgrad=False,
-                    beta1=beta1,
-                    beta2=beta2,
-                    lr=factor * rate,
-                    weight_decay=0.0,
-                    eps=self.optimiser.epsilon,
-                    maximize=False,
-                )
-            for mean, weight in zip(self.average, self.weights, strict=False):
-                mean.lerp_(weight, 1 - self.optimiser.average)
-        self.step += 1
-
-    def record(self, loss: Float[Tensor, "members"], parts: Terms) -> None:
-        """Keep a step's numbers until the next look at them, which waits for the device."""
-        columns = (loss, parts.distortion, parts.error, parts.rate)
-        self.records.append(tuple(column.detach() for column in columns))
-
-    def look(self, due: list[int]) -> None:
-        """Read what was recorded: log the steps that are due, give up members that diverged."""
-        *columns, rate = (torch.stack(column) for column in zip(*self.records, strict=True))
-        values, start = torch.cat([torch.stack(columns, -1), rate], -1), self.step - len(rate)
-        bad, self.records = ~columns[0].isfinite(), []
+    def look(self, values: Float[Tensor, "steps members columns"], due: list[int]) -> None:
+        """Take in the last steps' numbers: log those due, give up members that diverged."""
+        start, bad = self.step - len(values), ~values[..., 0].isfinite()
         for member in bad.any(0).nonzero().flatten().tolist():
             if member not in self.diverged:
                 self.diverged[member] = start + int(bad[:, member].int().argmax())
@@ -560,6 +505,86 @@ class _State:
         self.rows, self.step = header["rows"], header["step"]
         self.seconds, self.logged = header["seconds"], header["logged"]
         self.diverged = {int(m): int(s) for m, s in header["diverged"]}
+
+
+class _Share:
+    """Members that one thread trains, on their own views of the state."""
+
+    def __init__(
+        self, state: _State, part: slice, objective: Objective, data: Dataset, batch_size: int
+    ) -> None:
+        network, seeds, members = state.model.network, state.model.seeds[part], state.members[part]
+        self.objective, self.optimiser = objective, state.optimiser
+        self.weights, self.first, self.second, self.average = (
+            [t[part] for t in kind]
+            for kind in (state.weights, state.first, state.second, state.average)
+        )
+        self.model = network.build(seeds)
+        for own, view in zip(self.model.parameters(), self.weights, strict=True):
+            own.data = view
+        self.feed = _Feed(network, objective, data, members, batch_size, seeds.device)
+        l2 = torch.tensor([objective.l2 if m["l2"] is None else m["l2"] for m in members])
+        self.penalised, self.l2 = bool(l2.any()), l2.to(seeds.device)
+        self.ones = torch.ones(len(members), device=seeds.device)
+        self.groups = list(self._groups(members, state.step))
+
+    def _groups(
+        self, members: list[dict[str, Any]], step: int
+    ) -> Iterator[tuple[slice, float, list[list[Tensor]]]]:
+        """Neighbours that share a learning rate, and their part of what Adam changes.
+
+        Weights, first and second moments, and Adam's own counters, which it counts up itself.
+        """
+        rates = [m["learning_rate"] or self.optimiser.learning_rate for m in members]
+        for rate, run in itertools.groupby(range(len(rates)), rates.__getitem__):
+            run = list(run)
+            part = slice(run[0], run[-1] + 1)
+            kinds = (self.weights, self.first, self.second)
+            counts = [self.ones.new_tensor(step) for _ in self.weights]
+            yield part, rate, [*([t[part] for t in kind] for kind in kinds), counts]
+
+    def train(self, stretch: range) -> Float[Tensor, "steps members columns"]:
+        """Take these steps; the loss, distortion, error and rates of each, left on the device."""
+        decay, device = self.optimiser.decay, self.l2.device
+        factors = decay(stretch) if decay else [1.0] * len(stretch)
+        records = []
+        for x, target, noise, betas, factor in zip(*self.feed(stretch), factors, strict=True):
+            with _precision(device):
+                parts = terms(self.model, self.objective, x, target, noise)
+            loss = parts.distortion + (betas * parts.rate).sum(-1)
+            if self.penalised:
+                loss = loss + self.l2 * parts.error
+            self._update(loss, factor)
+            columns = (loss, parts.distortion, parts.error, parts.rate)
+            records.append([column.detach() for column in columns])
+        *columns, rate = (torch.stack(column) for column in zip(*records, strict=True))
+        return torch.cat([torch.stack(columns, -1), rate], -1)
+
+    def _update(self, loss: Float[Tensor, "members"], factor: float) -> None:
+        """One step of Adam, with `factor` times each member's learning rate."""
+        gradients = torch.autograd.grad(loss, list(self.model.parameters()), self.ones)
+        gradients = [g.contiguous() for g in gradients]  # the fused kernel reads plain memory
+        beta1, beta2 = self.optimiser.betas
+        with torch.no_grad():
+            for part, rate, (weights, first, second, counts) in self.groups:
+                adam(
+                    weights,
+                    gradients if len(self.groups) == 1 else [g[part] for g in gradients],
+                    first,
+                    second,
+                    [],
+                    counts,
+                    fused=True,
+                    amsgrad=False,
+                    beta1=beta1,
+                    beta2=beta2,
+                    lr=factor * rate,
+                    weight_decay=0.0,
+                    eps=self.optimiser.epsilon,
+                    maximize=False,
+                )
+            for mean, weight in zip(self.average, self.weights, strict=False):
+                mean.lerp_(weight, 1 - self.optimiser.average)
 
 
 class _Feed:
@@ -630,6 +655,25 @@ class _Order:
             :, 0
         ].tolist()
         return torch.Generator().manual_seed(high << 31 | low >> 1)
+
+
+def _parts(members: int, device: torch.device) -> list[slice]:
+    """Neighbours for each thread of a CPU; a GPU takes all members at once."""
+    count = min(members, torch.get_num_threads()) if device.type == "cpu" else 1
+    ends = [members * k // count for k in range(count + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+
+@contextmanager
+def _workers(shares: int, weights: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """`map` on a thread for each share, which splits what is left of PyTorch's threads."""
+    threads = torch.get_num_threads()
+    own = threads // shares if weights > SMALL else 1
+    try:
+        with ThreadPoolExecutor(shares, initializer=torch.set_num_threads, initargs=(own,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _precision(device: torch.device) -> torch.autocast:

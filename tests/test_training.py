@@ -77,6 +77,41 @@ def test_the_order_of_members_does_not_matter(digits):
         assert_same(weights(forward, i), weights(backward, 15 - i), atol=1e-6, rtol=1e-6)
 
 
+def test_threads_share_the_members_and_do_not_change_them(digits, tmp_path):
+    options = {"batch_size": 16, "log_every": 7, "checkpoint": tmp_path}
+    wild = [*MEMBERS[:4], {"seed": 1, "learning_rate": 1e30}]
+    try:
+        torch.set_num_threads(3)
+        fit(SMALL, Objective(), digits, wild, steps=42, **options)
+        assert torch.get_num_threads() == 3
+        torch.set_num_threads(2)
+        shared = fit(SMALL, Objective(), digits, wild, steps=63, **options)
+    finally:
+        torch.set_num_threads(1)
+    assert len(list(tmp_path.iterdir())) == 1
+    options.pop("checkpoint")
+    alone = fit(SMALL, Objective(), digits, wild, steps=63, **options)
+    for i in range(4):
+        assert_same(weights(shared, i), weights(alone, i), atol=1e-5, rtol=1e-5)
+    assert shared.diverged.keys() == alone.diverged.keys() == {4}
+    columns = ["member", "step", "loss", "rate"]
+    np.testing.assert_allclose(shared.history[columns], alone.history[columns], rtol=1e-5)
+
+
+def test_a_mistake_in_one_thread_is_raised_and_the_threads_are_given_back(digits, monkeypatch):
+    def broken(*args):
+        raise ArithmeticError("a mistake")
+
+    monkeypatch.setattr(training, "terms", broken)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ArithmeticError, match="a mistake"):
+            fit(SMALL, Objective(), digits, MEMBERS, steps=5, batch_size=16)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 def plain_loss(model, x, target, noise, beta, l2, output):
     """The objective of one member, written with torch.distributions and no member axis."""
     mean, log_variance = (c[0] for c in model.encode(x[None]))
@@ -262,7 +297,7 @@ RUN = """
 import sys, time
 from pathlib import Path
 import torch
-torch.set_num_threads(1)
+torch.set_num_threads(int(sys.argv.pop()))
 from ibbook import training
 from ibbook.datasets import load
 from ibbook.networks import mlp
@@ -294,11 +329,14 @@ runs.save(out)
 """
 
 
-@pytest.mark.parametrize("halt", ["step", "write"])
-def test_a_run_killed_in_a_step_or_a_write_ends_bit_for_bit_like_one_that_was_not(tmp_path, halt):
+@pytest.mark.parametrize(("halt", "threads"), [("step", 1), ("step", 2), ("write", 2)])
+def test_a_run_killed_in_a_step_or_a_write_ends_bit_for_bit_like_one_that_was_not(
+    tmp_path, halt, threads
+):
     def start(name, halt):
-        paths = [str(tmp_path / f"{name}.checkpoint"), str(tmp_path / f"{name}.runs"), halt]
-        return subprocess.Popen([sys.executable, "-c", RUN, *paths], stdout=subprocess.PIPE)
+        paths = [str(tmp_path / f"{name}.checkpoint"), str(tmp_path / f"{name}.runs")]
+        call = [sys.executable, "-c", RUN, *paths, halt, str(threads)]
+        return subprocess.Popen(call, stdout=subprocess.PIPE)
 
     with start("killed", halt) as process:
         assert process.stdout.readline() == b"ready\n"
