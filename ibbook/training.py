@@ -669,9 +669,13 @@ def _workers(shares: int, weights: int) -> Iterator[Callable[..., Iterator[Any]]
     """`map` on a thread for each share, which splits what is left of PyTorch's threads."""
     threads = torch.get_num_threads()
     own = threads // shares if weights > SMALL else 1
+    torch.set_num_threads(own)
     try:
-        with ThreadPoolExecutor(shares, initializer=torch.set_num_threads, initargs=(own,)) as pool:
-            yield pool.map
+        if shares == 1:
+            yield map
+        else:
+            with ThreadPoolExecutor(shares, "fit", torch.set_num_threads, (own,)) as pool:
+                yield pool.map
     finally:
         torch.set_num_threads(threads)
 

@@ -1,18 +1,23 @@
 """The trainer against a plain PyTorch loop on the same work, in the same run.
 
-Run with `pytest -s tests/benchmarks/bench_training.py`. Goals: one member at most 1.2 times as slow
-as the plain loop; 16 small MLPs at least 3 times as fast on 2 CPU cores as 16 plain loops one after
-another, and 16 small convolutional VAEs never slower; 64 members 30 times as fast on a GPU.
+Run with `pytest -s tests/benchmarks/bench_training.py` on an idle machine. Goals: one member at
+most 1.2 times as slow as the plain loop; 16 small MLPs at least 3 times as fast on 2 CPU cores as
+16 plain loops one after another, and 16 small convolutional VAEs never slower; 64 members 30 times
+as fast on a GPU (not measured yet).
 
-Two clocks: the wall, and the processor time of the calling thread, which other programs disturb
-less. While waiting threads sleep (the package asks OpenMP for that) the second leaves out what the
-other thread does meanwhile, so with two threads it is about the time on two free cores.
+On two cores of an AMD EPYC, several runs: one member takes 1.03 to 1.1 times as long; 16 MLPs are
+2.0 to 2.3 times as fast on one thread and 3.0 to 3.7 times on two, 16 convolutional VAEs 1.3 and
+2.3 times. What limits them: on one thread a step of 16 MLPs saves the calls, and is left with 0.47
+ms of arithmetic for each member, at 43 Gflop/s; a call of the convolutions is mostly arithmetic
+already. Two threads gain less than twice, since they share memory and Python's lock. Two threads
+in one small operation lose: they are woken for each, and the plain loop takes two to four times as
+long as on one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 
@@ -104,19 +109,18 @@ def ensemble(kind: str, data: Dataset, steps: int, members: int) -> Runs:
     )
 
 
-def clocks(*runs: Callable[[], object]) -> Iterator[tuple[float, float]]:
-    """Median seconds of each (calling thread, wall), all of them in turn in each round."""
-    spent: list[list[tuple[float, float]]] = [[] for _ in runs]
+def seconds(*runs: Callable[[], object]) -> list[float]:
+    """Median seconds of each, all of them in turn in each round."""
+    spent: list[list[float]] = [[] for _ in runs]
     for each in range(ROUNDS + 1):
         for run, times in zip(runs, spent, strict=True):
-            start = time.thread_time(), time.perf_counter()
+            start = time.perf_counter()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if each:  # the first round warms up
-                times.append((time.thread_time() - start[0], time.perf_counter() - start[1]))
-    for times in spent:
-        yield tuple(median(column) for column in zip(*times, strict=True))
+                times.append(time.perf_counter() - start)
+    return [median(times) for times in spent]
 
 
 def on(threads: int, run: Callable[..., object], *args: object) -> Callable[[], object]:
@@ -148,19 +152,18 @@ def test_one_and_sixteen_members_on_two_cores(kind):
             (ensemble, kind, data, steps, 16),
         )
     ]
-    for clock, spent in zip(("thread", "wall"), zip(*clocks(*runs), strict=True), strict=True):
-        peer, one, sixteen = ([spent[k], spent[k + 3]] for k in range(3))
-        slower = [ours / theirs for ours, theirs in zip(one, peer, strict=True)]
-        faster = [16 * min(peer) / ours for ours in sixteen]
-        print(
-            f"\n{kind}, by the {clock}'s clock: a step of the plain loop takes "
-            f"{1e3 * peer[0] / steps:.2f} ms on one thread and {1e3 * peer[1] / steps:.2f} on two; "
-            f"one member {slower[0]:.2f} and {slower[1]:.2f} times as long; 16 members are "
-            f"{faster[0]:.2f} and {faster[1]:.2f} times as fast as 16 of the faster plain loops"
-        )
-        if clock == "thread":
-            assert min(one) < 1.2 * min(peer)
-            assert faster[1] > (3 if kind == "mlp" else 1)
+    spent = seconds(*runs)
+    peer, one, sixteen = ([spent[k], spent[k + 3]] for k in range(3))
+    slower = [ours / theirs for ours, theirs in zip(one, peer, strict=True)]
+    faster = [16 * min(peer) / ours for ours in sixteen]
+    print(
+        f"\n{kind}: a step of the plain loop takes {1e3 * peer[0] / steps:.2f} ms on one thread "
+        f"and {1e3 * peer[1] / steps:.2f} on two; one member {slower[0]:.2f} and {slower[1]:.2f} "
+        f"times as long; 16 members are {faster[0]:.2f} and {faster[1]:.2f} times as fast as 16 "
+        "of the faster plain loops"
+    )
+    assert min(one) < 1.2 * min(peer)
+    assert faster[1] > (3 if kind == "mlp" else 1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
@@ -168,14 +171,14 @@ def test_one_and_sixteen_members_on_two_cores(kind):
 def test_64_members_on_a_gpu(kind):
     data, steps = pictures(kind), 2048
     images = (data.images[:] / data.scale).cuda()
-    peer, one, many = clocks(
+    peer, one, many = seconds(
         partial(plain, kind, images, steps),
         partial(ensemble, kind, data, steps, 1),
         partial(ensemble, kind, data, steps, 64),
     )
-    slower, faster = one[1] / peer[1], 64 * peer[1] / many[1]
+    slower, faster = one / peer, 64 * peer / many
     print(
-        f"\n{kind}, GPU: plain {1e3 * peer[1] / steps:.2f} ms a step; one member {slower:.2f} "
+        f"\n{kind}, GPU: plain {1e3 * peer / steps:.2f} ms a step; one member {slower:.2f} "
         f"times as long, 64 members {faster:.1f} times as fast as 64 plain loops"
     )
     assert slower < 1.2
@@ -186,7 +189,8 @@ def test_64_members_on_a_gpu(kind):
 def test_both_do_the_same_work(kind):
     data, steps = pictures(kind), 4 * STEPS[kind]
     images = data.images[:] / data.scale
-    theirs = [plain(kind, images, steps, seed) for seed in range(4)]
-    ours = ensemble(kind, data, steps, 4).final["loss"]
-    print(f"\n{kind}: loss after {steps} steps, plain {theirs}, ours {ours.tolist()}")
-    assert ours.mean() == pytest.approx(sum(theirs) / 4, rel=0.05)
+    theirs = torch.tensor([plain(kind, images, steps, seed) for seed in range(8)])
+    ours = torch.tensor(ensemble(kind, data, steps, 8).final["loss"].tolist())
+    print(f"\n{kind}: loss after {steps} steps, plain {theirs.tolist()}, ours {ours.tolist()}")
+    noise = ((theirs.var() + ours.var()) / 8).sqrt()
+    assert (theirs.mean() - ours.mean()).abs() < 3 * noise
