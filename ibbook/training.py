@@ -450,7 +450,7 @@ class _State:
             if member not in self.diverged:
                 self.diverged[member] = start + int(bad[:, member].int().argmax())
                 for tensor in (*self.weights, *self.average):
-                    tensor.data[member] = math.nan
+                    tensor[member] = math.nan
         for end in due:
             self._add(values[: end - start])
             self._log(end)
@@ -474,9 +474,8 @@ class _State:
         self.sums, self.logged = None, step
 
     def result(self) -> Model:
-        with torch.no_grad():
-            for mean, weight in zip(self.average, self.weights, strict=False):
-                weight.copy_(mean)
+        for mean, weight in zip(self.average, self.weights, strict=False):
+            weight.copy_(mean)
         return self.model.requires_grad_(False)
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -498,10 +497,9 @@ class _State:
                 "name another folder, or delete the file to start again"
             )
         self.sums = tensors.pop("sums", None)
-        with torch.no_grad():
-            for name, own in self._tensors().items():
-                if name != "sums":
-                    own.copy_(tensors[name])
+        for name, own in self._tensors().items():
+            if name != "sums":
+                own.copy_(tensors[name])
         self.rows, self.step = header["rows"], header["step"]
         self.seconds, self.logged = header["seconds"], header["logged"]
         self.diverged = {int(m): int(s) for m, s in header["diverged"]}
