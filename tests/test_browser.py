@@ -290,6 +290,19 @@ def test_keyboard(sample, tab):
     tab.wait_for_url("**/second/**")
 
 
+def test_a_search_while_the_index_loads_ends_with_the_last_words(sample, tab):
+    # each request would be answered before the one that came before it
+    tab.add_init_script(
+        "let asked = 0; const ask = fetch; window.fetch = (...all) =>"
+        " new Promise((done) => setTimeout(() => done(ask(...all)), 900 - 120 * asked++))"
+    )
+    tab.goto(f"{sample.address}/sample/")
+    tab.keyboard.press("/")
+    tab.keyboard.type("gibbs")
+    tab.wait_for_timeout(1500)
+    expect(tab.locator("#hits mark").first).to_have_text("gibbs", ignore_case=True)
+
+
 def test_hover_card_by_keyboard_and_across_pages(sample, tab, axe):
     tab.goto(f"{sample.address}/sample/")
     reference = tab.locator('a.xref[href="/second/#eq-t-rate"]')

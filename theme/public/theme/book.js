@@ -75,15 +75,14 @@ const hits = one("#hits");
 const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 let records = null;
 
-async function index() {
-  if (records) return records;
+async function load() {
   const answer = await fetch(`${base}/myst.search.json`);
-  records = (await answer.json()).records.map(({ hierarchy, content = "", url }) => {
+  return (await answer.json()).records.map(({ hierarchy, content = "", url }) => {
     const path = Object.keys(hierarchy).sort().map((level) => hierarchy[level]);
     return { path, content, url, title: plain(path.at(-1)), text: plain(`${path.join(" ")} ${content}`) };
   });
-  return records;
 }
+const index = () => (records ??= load());
 
 function address(url) {
   const [page, place] = url.split("#");
@@ -102,8 +101,9 @@ function excerpt(content, words) {
 }
 
 async function find() {
-  const words = plain(query.value).split(/\s+/).filter(Boolean);
-  const found = (await index())
+  const known = await index();
+  const words = plain(query.value).split(/\s+/).filter(Boolean); // those of now, not of before the wait
+  const found = known
     .filter(({ text }) => words.length && words.every((word) => text.includes(word)))
     .map((record) => [words.filter((word) => record.title.includes(word)).length
       + record.text.includes(words.join(" ")), record])
