@@ -48,7 +48,7 @@ FORMAT = 1
 ORDER, SAMPLE, PREDICT = 1_000_000, 1_000_001, 1_000_002
 STRETCH = 64  # steps, at most, that are drawn at once and then looked at
 NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 26}  # pixels and noise, at most, that are drawn at once
-SMALL = 1 << 27  # weights times pictures of a step; below, one thread is faster for a member
+SMALL = 1 << 27  # work, weights times pictures of a step, that one thread does fastest for a member
 PICTURES = 1024  # that the members together look at in one go, once trained
 DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
 
@@ -663,10 +663,10 @@ def _parts(members: int, device: torch.device) -> list[slice]:
 
 
 @contextmanager
-def _workers(shares: int, weights: int) -> Iterator[Callable[..., Iterator[Any]]]:
+def _workers(shares: int, work: int) -> Iterator[Callable[..., Iterator[Any]]]:
     """`map` on a thread for each share, which splits what is left of PyTorch's threads."""
     threads = torch.get_num_threads()
-    own = threads // shares if weights > SMALL else 1
+    own = threads // shares if work > SMALL else 1
     torch.set_num_threads(own)
     try:
         if shares == 1:

@@ -166,13 +166,13 @@ def test_a_chapter_that_leaves_its_kernel_is_no_run(write, cell, reason):
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_no_folder_and_no_kernel(book, write, sent, code):
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # pytest in a background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     started = book / "started"
     note = f"Path({str(started)!r}).write_text(str(os.getpid()))"
     write("01-coin", f"import os, time\nfrom pathlib import Path\n{note}", "time.sleep(60)")
     command = [Path(sys.executable).with_name("ibbook"), "run", "coin"]
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background: ignored
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, inherited)
     wait(lambda: started.exists() and started.read_text())
     assert len(left(book)) == 1  # the working folder
     process.send_signal(sent)

@@ -82,7 +82,10 @@ async function load() {
     return { path, content, url, title: plain(path.at(-1)), text: plain(`${path.join(" ")} ${content}`) };
   });
 }
-const index = () => (records ??= load());
+const index = () => (records ??= load().catch((error) => {
+  records = null; // the next key asks again
+  throw error;
+}));
 
 function address(url) {
   const [page, place] = url.split("#");
