@@ -23,8 +23,6 @@ float64 on the device of the first argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -34,6 +32,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
+from ibbook._threads import threads
 from ibbook.rate_distortion import optimal_marginal
 
 TINY, LOG_TINY = 1e-300, -690.0
@@ -175,7 +174,8 @@ def information_bottleneck(
     if method not in ("annealing", "global"):
         raise ValueError(f'method must be "annealing" or "global", got {method!r}')
     joints = pxy.reshape(-1, *pxy.shape[-2:])
-    with _few_threads(joints[0].numel()):
+    # several threads wait for each other longer than they work on a small joint
+    with threads(1 if joints[0].numel() <= SMALL else torch.get_num_threads()):
         solved = [
             _solve(p, beta.reshape(-1), clusters, method, tol, max_iterations) for p in joints
         ]
@@ -340,17 +340,6 @@ def gaussian_bottleneck(
         critical_betas=1 / square[..., 0, :],
         projection=(gain.sqrt()[..., None] * directions).reshape(*shape, dim_x, dim_x),
     )
-
-
-@contextmanager
-def _few_threads(size: int) -> Iterator[None]:
-    """One thread for small joints: several wait for each other longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if size <= SMALL else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _positive(value: Any, name: str, *, none: bool = False) -> None:

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 from tqdm import tqdm
 
+from ibbook._threads import threads
 from ibbook.datasets import Dataset
 from ibbook.networks import Model, Network
 from ibbook.noise import normal, philox
@@ -49,6 +51,7 @@ ORDER, SAMPLE, PREDICT = 1_000_000, 1_000_001, 1_000_002
 STRETCH = 64  # steps, at most, that are drawn at once and then looked at
 NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 26}  # pixels and noise, at most, that are drawn at once
 SMALL = 1 << 27  # work, weights times pictures of a step, that one thread does fastest for a member
+FUSED = 10_000  # steps of a run on a GPU from which it is worth the minute of compiling one
 PICTURES = 1024  # that the members together look at in one go, once trained
 DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
 
@@ -105,7 +108,8 @@ def fit(
 
     A member is a dict with any of beta, l2, seed and learning_rate. Each sees the data in its own
     random order, epoch by epoch, without the last incomplete batch. A GPU trains all members in one
-    step; the threads of a CPU share them out.
+    step, compiled in long runs (TORCH_COMPILE_DISABLE=1 keeps it plain); the threads of a CPU share
+    them out.
 
     A member whose loss is no longer finite stops there: it is named in `Runs.diverged`, its weights
     become NaN, so that nothing is read off them by mistake, and the others go on. `checkpoint` is a
@@ -145,9 +149,12 @@ def fit(
     parts = _parts(len(members), device)
     shares = [_Share(state, part, objective, data, batch_size) for part in parts]
     size = sum(w[0].numel() for w in state.weights)
-    begun, saved = time.monotonic() - state.seconds, time.monotonic()
     bar = tqdm(initial=state.step, total=steps, disable=None)
     with bar, _workers(len(shares), size * batch_size) as each:
+        if state.step < steps and _fuses(device, steps):
+            for share in shares:
+                share.fuse(state.step)
+        begun, saved = time.monotonic() - state.seconds, time.monotonic()
         while state.step < steps:
             stretch = range(state.step, min(steps, *(s.feed.end(state.step) for s in shares)))
             values = torch.cat([*each(_Share.train, shares, itertools.repeat(stretch))], 1)
@@ -543,24 +550,46 @@ class _Share:
 
     def train(self, stretch: range) -> Float[Tensor, "steps members columns"]:
         """Take these steps; the loss, distortion, error and rates of each, left on the device."""
-        decay, device = self.optimiser.decay, self.l2.device
+        decay = self.optimiser.decay
         factors = decay(stretch) if decay else [1.0] * len(stretch)
         records = []
-        for x, target, noise, betas, factor in zip(*self.feed(stretch), factors, strict=True):
-            with _precision(device):
-                parts = terms(self.model, self.objective, x, target, noise)
-            loss = parts.distortion + (betas * parts.rate).sum(-1)
-            if self.penalised:
-                loss = loss + self.l2 * parts.error
-            self._update(loss, factor)
-            columns = (loss, parts.distortion, parts.error, parts.rate)
+        for *batch, factor in zip(*self.feed(stretch), factors, strict=True):
+            columns = self.losses(*batch)
+            self._update(self._gradients(columns[0]), factor)
             records.append([column.detach() for column in columns])
         *columns, rate = (torch.stack(column) for column in zip(*records, strict=True))
         return torch.cat([torch.stack(columns, -1), rate], -1)
 
-    def _update(self, loss: Float[Tensor, "members"], factor: float) -> None:
+    def losses(
+        self, x: Tensor, target: Tensor, noise: Tensor, betas: Float[Tensor, "members divergences"]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The loss of each member on its batch, its distortion, error and rates."""
+        with _precision(x.device):
+            parts = terms(self.model, self.objective, x, target, noise)
+        loss = parts.distortion + (betas * parts.rate).sum(-1)
+        if self.penalised:
+            loss = loss + self.l2 * parts.error
+        return loss, parts.distortion, parts.error, parts.rate
+
+    def fuse(self, step: int) -> None:
+        """Compile `losses` and its gradient into a few kernels, and try them on this step's batch.
+
+        Where that fails, as without a C compiler, training stays plain and a warning says why.
+        """
+        fused = torch.compile(self.losses, fullgraph=True, dynamic=False)
+        batch = [values[0] for values in self.feed(range(step, step + 1))]
+        try:
+            self._gradients(fused(*batch)[0])
+        except Exception as error:  # of whatever a compiler may lack
+            warnings.warn(f"training without compiled steps: {error}", stacklevel=3)
+        else:
+            self.losses = fused
+
+    def _gradients(self, loss: Float[Tensor, "members"]) -> list[Tensor]:
+        return torch.autograd.grad(loss, list(self.model.parameters()), self.ones)
+
+    def _update(self, gradients: Sequence[Tensor], factor: float) -> None:
         """One step of Adam, with `factor` times each member's learning rate."""
-        gradients = torch.autograd.grad(loss, list(self.model.parameters()), self.ones)
         gradients = [g.contiguous() for g in gradients]  # the fused kernel reads plain memory
         beta1, beta2 = self.optimiser.betas
         with torch.no_grad():
@@ -644,7 +673,8 @@ class _Order:
             ]
             self.shuffles, self.epoch = torch.stack(shuffles).to(self.device), epoch
         rows = self.shuffles[:, within * self.batch : (within + len(stretch)) * self.batch]
-        return rows.unflatten(1, (len(stretch), self.batch)).transpose(0, 1)
+        rows = rows.unflatten(1, (len(stretch), self.batch)).transpose(0, 1)
+        return rows.contiguous()  # laid out alike for any stretch, as a compiled step needs
 
     @staticmethod
     def _generator(seed: int, epoch: int) -> torch.Generator:
@@ -665,17 +695,17 @@ def _parts(members: int, device: torch.device) -> list[slice]:
 @contextmanager
 def _workers(shares: int, work: int) -> Iterator[Callable[..., Iterator[Any]]]:
     """`map` on a thread for each share, which splits what is left of PyTorch's threads."""
-    threads = torch.get_num_threads()
-    own = threads // shares if work > SMALL else 1
-    torch.set_num_threads(own)
-    try:
+    own = torch.get_num_threads() // shares if work > SMALL else 1
+    with threads(own):
         if shares == 1:
             yield map
         else:
             with ThreadPoolExecutor(shares, "fit", torch.set_num_threads, (own,)) as pool:
                 yield pool.map
-    finally:
-        torch.set_num_threads(threads)
+
+
+def _fuses(device: torch.device, steps: int) -> bool:
+    return device.type == "cuda" and steps >= FUSED
 
 
 def _precision(device: torch.device) -> torch.autocast:

@@ -12,10 +12,12 @@ import pytest
 import safetensors.torch
 import torch
 from torch import distributions as D
+from torch._dynamo.backends.debugging import aot_eager
 
 from ibbook import training
+from ibbook._threads import threads
 from ibbook.datasets import Dataset, load
-from ibbook.networks import conv, mlp
+from ibbook.networks import Convolutions, conv, mlp
 from ibbook.noise import normal
 from ibbook.objective import Objective
 from ibbook.schedules import Schedule, cyclical, linear
@@ -24,6 +26,15 @@ from ibbook.training import Optimiser, Runs, fit, grid, terms
 SMALL = mlp((1, 8, 8), latents=3, hidden=(16,))
 VIB = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=(), outputs=10)
 LABELS = Objective(output="categorical", target="labels")
+
+
+CASES = {
+    "vae": (SMALL, Objective()),
+    "vib": (VIB, LABELS),
+    "convolutional": (conv((1, 8, 8), latents=2, channels=(4, 8), hidden=16), Objective(l2=0.1)),
+    "categorical": (mlp((1, 8, 8), latents=4, hidden=(16,), latent="categorical"), Objective()),
+    "point": (mlp((1, 8, 8), latents=4, hidden=(16,), latent="point"), Objective()),
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +59,7 @@ MEMBERS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("network", "objective"),
-    [
-        (SMALL, Objective()),
-        (VIB, LABELS),
-        (conv((1, 8, 8), latents=2, channels=(4, 8), hidden=16), Objective(l2=0.1)),
-        (mlp((1, 8, 8), latents=4, hidden=(16,), latent="categorical"), Objective()),
-        (mlp((1, 8, 8), latents=4, hidden=(16,), latent="point"), Objective()),
-    ],
-    ids=["vae", "vib", "convolutional", "categorical", "point"],
-)
+@pytest.mark.parametrize(("network", "objective"), CASES.values(), ids=CASES)
 def test_a_member_alone_equals_the_same_member_among_sixteen(digits, network, objective):
     options = {"steps": 100, "batch_size": 16, "log_every": 50}
     together = fit(network, objective, digits, MEMBERS, **options)
@@ -214,6 +215,62 @@ def test_bfloat16_moves_losses_by_less_than_2_and_gradients_by_less_than_5_perce
         assert (one - other).norm() < 0.05 * one.norm()
 
 
+def compile_with(backend, monkeypatch):
+    """What a GPU compiles in a long run, compiled on this machine in any run."""
+    real = torch.compile
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", lambda f, **options: real(f, backend=backend, **options))
+    monkeypatch.setattr(training, "_fuses", lambda *_: True)
+
+
+@pytest.mark.parametrize("products", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_steps_are_the_plain_ones(digits, monkeypatch, case, products):
+    network, objective = CASES[case]
+    if products:
+        monkeypatch.setattr(Convolutions, "forward", Convolutions.as_products)
+    members = grid(beta=[1, linear(0, 4, 8)], seed=range(2))
+
+    def trained():
+        with threads(2):
+            return fit(network, objective, digits, members, steps=60, batch_size=32)
+
+    plain, graphs = trained(), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return aot_eager(graph, inputs)
+
+    compile_with(backend, monkeypatch)
+    fused = trained()
+    assert len(graphs) == 1  # for both threads, and none later, in the second epoch
+    np.testing.assert_allclose(fused.history["loss"], plain.history["loss"], rtol=1e-5)
+    for member in range(4):
+        assert_same(weights(fused, member), weights(plain, member), rtol=0, atol=1e-5)
+
+
+def test_a_machine_that_cannot_compile_trains_all_the_same_and_says_so(digits, monkeypatch):
+    def trained():
+        return fit(SMALL, Objective(), digits, grid(seed=[3]), steps=5, batch_size=32)
+
+    def broken(*_):
+        raise OSError("no C compiler")
+
+    plain = trained()
+    compile_with(broken, monkeypatch)
+    with pytest.warns(UserWarning, match="(?s)without compiled steps.*no C compiler"):
+        fused = trained()
+    assert_same(weights(fused), weights(plain), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("device", "steps", "expected"),
+    [("cuda", 10_000, True), ("cuda", 9_999, False), ("cpu", 1_000_000, False)],
+)
+def test_only_long_runs_on_a_gpu_are_compiled(device, steps, expected):
+    assert training._fuses(torch.device(device), steps) is expected
+
+
 def test_adam_is_that_of_torch_with_each_members_own_rate_and_the_average_is_kept(digits):
     members = [{"seed": 0, "learning_rate": 1e-2}, {"seed": 1, "learning_rate": 1e-3}]
     decay = linear(1, 0.2, 20)
@@ -299,6 +356,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv.pop()))
 from ibbook import training
+from ibbook._threads import threads
 from ibbook.datasets import load
 from ibbook.networks import mlp
 from ibbook.objective import Objective

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ibbook import training
 from ibbook.datasets import Dataset, load
 from ibbook.networks import Network, conv, mlp
 from ibbook.objective import Objective
@@ -167,22 +168,28 @@ def test_one_and_sixteen_members_on_two_cores(kind):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_64_members_on_a_gpu(kind):
+def test_64_members_on_a_gpu(kind, compiled, monkeypatch):
+    monkeypatch.setattr(training, "_fuses", lambda *_: compiled)
     data, steps = pictures(kind), 2048
     images = (data.images[:] / data.scale).cuda()
-    peer, one, many = seconds(
-        partial(plain, kind, images, steps),
-        partial(ensemble, kind, data, steps, 1),
-        partial(ensemble, kind, data, steps, 64),
-    )
-    slower, faster = one / peer, 64 * peer / many
+
+    def training_seconds(members: int) -> float:
+        """Without compiling, which a long run does once."""
+        runs = (ensemble(kind, data, steps, members) for _ in range(ROUNDS))
+        return median(run.final["seconds"].max() for run in runs)
+
+    (peer,) = seconds(partial(plain, kind, images, steps))
+    slower, faster = training_seconds(1) / peer, 64 * peer / training_seconds(64)
     print(
-        f"\n{kind}, GPU: plain {1e3 * peer / steps:.2f} ms a step; one member {slower:.2f} "
-        f"times as long, 64 members {faster:.1f} times as fast as 64 plain loops"
+        f"\n{kind}, GPU, {'compiled' if compiled else 'plain'}: the loop takes "
+        f"{1e3 * peer / steps:.2f} ms a step; one member {slower:.2f} times as long, 64 members "
+        f"{faster:.1f} times as fast as 64 loops"
     )
-    assert slower < 1.2
-    assert faster > 30
+    if compiled:
+        assert slower < 1.2
+        assert faster > 30
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
