@@ -108,8 +108,8 @@ def conv(
 ) -> Network:
     """The convolutional VAE of the beta-VAE papers: 4x4 kernels, stride 2, one hidden layer.
 
-    The defaults are those of Burgess et al. (2018) as released by Locatello et al. (2019), for
-    64x64 pixels; give fewer `channels` for smaller pictures. The decoder mirrors the encoder.
+    The defaults are those of Locatello et al. (2019), after Higgins et al. (2017), for 64x64
+    pixels; give fewer `channels` for smaller pictures. The decoder mirrors the encoder.
 
     >>> conv((1, 16, 16), latents=6, channels=(16, 32), hidden=64).outputs
     256

@@ -174,19 +174,24 @@ class TestPeers:
         pxy = random_joint(seed, 3, 3, 0.3)
         outcomes = [f"{i}{j}" for i in range(3) for j in range(3)]
         critical = critical_beta(pxy).item()
-        theirs = IBCurve(
-            dit.Distribution(outcomes, pxy.ravel()),
-            rvs=[[0], [1]],
-            beta_min=0.8 * critical,
-            beta_max=3 * critical,
-            beta_num=3,
-            method="sp",
-        )
-        ours = information_bottleneck(pxy, theirs.betas, method="global")
-        value = np.log(2) * (theirs.complexities - theirs.betas * theirs.relevances)
-        assert (ours.functional.numpy() <= value + 1e-9).all()
-        np.testing.assert_allclose(ours.functional, value, atol=2e-5)  # dit stops at about 1e-6
-        np.testing.assert_allclose(ours.relevance, np.log(2) * theirs.relevances, atol=1e-3)
+        starts = [  # from random encoders; now and then one stops at a worse optimum
+            IBCurve(
+                dit.Distribution(outcomes, pxy.ravel()),
+                rvs=[[0], [1]],
+                beta_min=0.8 * critical,
+                beta_max=3 * critical,
+                beta_num=3,
+                method="sp",
+            )
+            for _ in range(4)
+        ]
+        values = np.stack([c.complexities - c.betas * c.relevances for c in starts]) * np.log(2)
+        best = values.argmin(0)
+        relevances = np.stack([c.relevances for c in starts])[best, range(3)] * np.log(2)
+        ours = information_bottleneck(pxy, starts[0].betas, method="global")
+        assert (ours.functional.numpy() <= values + 1e-9).all()
+        np.testing.assert_allclose(ours.functional, values.min(0), atol=2e-5)  # dit: about 1e-6
+        np.testing.assert_allclose(ours.relevance, relevances, atol=1e-3)
 
     @pytest.mark.parametrize(("size", "low", "high"), [(8, 0.8, 4.0), (32, 0.5, 1.0)])
     def test_the_curve_is_nowhere_below_embo(self, size, low, high):
