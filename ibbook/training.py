@@ -742,6 +742,8 @@ def _device(device: torch.device | str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(device)
+    if device.type not in NUMBERS:
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {str(device)!r}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device is {str(device)!r}, but this machine has no GPU that PyTorch can use; "

@@ -667,6 +667,11 @@ def test_a_gpu_that_is_not_there_is_named():
         fit(SMALL, Objective(), UNLABELLED, [{}], steps=1, batch_size=4, device="cuda")
 
 
+def test_a_device_that_no_one_has_tried_is_refused(digits):
+    with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'meta'"):
+        fit(SMALL, Objective(), digits, grid(seed=[0]), steps=1, batch_size=8, device="meta")
+
+
 def test_bad_optimisers_are_named():
     with pytest.raises(ValueError, match=r"betas and average must lie in \[0, 1\)"):
         Optimiser(average=1.0)
