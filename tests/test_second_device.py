@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from second_device import DEVICE, Remote, SecondDevice, send
+from test_training import CASES
 
 from ibbook import metrics, training
 from ibbook.datasets import Dataset, load
-from ibbook.networks import conv, mlp
-from ibbook.objective import Objective
 from ibbook.training import Optimiser, fit, grid
 
 
@@ -67,19 +66,7 @@ def test_the_second_device_is_as_strict_as_a_gpu(arrays):
         assert not isinstance(send(codes).cpu(), Remote)
 
 
-@pytest.mark.parametrize(
-    ("network", "objective"),
-    [
-        (mlp((1, 8, 8), latents=3, hidden=(16,)), Objective()),
-        (
-            mlp((1, 8, 8), latents=3, hidden=(16,), decoder=(), outputs=10),
-            Objective(output="categorical", target="labels"),
-        ),
-        (conv((1, 8, 8), latents=2, channels=(4, 8), hidden=16), Objective(l2=0.1)),
-        (mlp((1, 8, 8), latents=4, hidden=(16,), latent="categorical"), Objective()),
-    ],
-    ids=["vae", "vib", "convolutional", "categorical"],
-)
+@pytest.mark.parametrize(("network", "objective"), CASES.values(), ids=CASES)
 def test_all_of_training_but_the_backward_pass_runs_there(monkeypatch, network, objective):
     def flat(share, loss):
         """In place of autograd, which knows no second device."""

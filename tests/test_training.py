@@ -26,8 +26,6 @@ from ibbook.training import Optimiser, Runs, fit, grid, terms
 SMALL = mlp((1, 8, 8), latents=3, hidden=(16,))
 VIB = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=(), outputs=10)
 LABELS = Objective(output="categorical", target="labels")
-
-
 CASES = {
     "vae": (SMALL, Objective()),
     "vib": (VIB, LABELS),
@@ -356,7 +354,6 @@ from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv.pop()))
 from ibbook import training
-from ibbook._threads import threads
 from ibbook.datasets import load
 from ibbook.networks import mlp
 from ibbook.objective import Objective
