@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from nbval.plugin import IPyNbCell
 
-from ibbook.chapters import first_line
-from ibbook.records import IGNORED, claims, drift, in_outputs
+from ibbook.book.chapters import first_line
+from ibbook.book.claims import claims, drift
+from ibbook.book.records import IGNORED, in_outputs
 
 REMEDY = (
     "If the chapter or its code changed, run `make notebooks`, read what the text says of the "

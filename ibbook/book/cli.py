@@ -12,10 +12,11 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from ibbook import chapters, results, runs
-from ibbook.chapters import BookError, Chapter
-from ibbook.datasets import cli as datasets
-from ibbook.runs import ChapterError
+from ibbook.book import audit, chapters, collect, data, parameters, runs
+from ibbook.book.chapters import Chapter
+from ibbook.book.folders import BookError, root
+from ibbook.book.parameters import Value
+from ibbook.book.runs import ChapterError
 
 PORT = 8000
 # A cell of a chapter's default run takes seconds; one that takes longer than this hangs.
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = add("serve", _serve, "serve the built site on this machine")
     serve.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
     add("check", _check, "whether texts, notebooks and claims agree")
-    datasets.add_commands(commands)
+    data.add_commands(commands)
     return parser
 
 
@@ -120,7 +121,7 @@ def _list(_: argparse.Namespace) -> None:
             f"{chapter.name}: {chapters.title(chapter)} "
             f"({about.get('minutes', '?')} min, {about.get('device', '?')})"
         )
-        declared = chapters.parameters(chapter).values()
+        declared = parameters.parameters(chapter).values()
         rows = [(p.name, p.type, str(p.default), p.domain, p.help) for p in declared]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
@@ -133,11 +134,11 @@ def _run(options: argparse.Namespace) -> None:
     names = [name for name, _ in options.given]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BookError(f"-p sets {', '.join(sorted(twice))} more than once")
-    values = chapters.resolve(chapter, dict(options.given), options.profile)
+    values = parameters.resolve(chapter, dict(options.given), options.profile)
     print(runs.executed(_report(chapter, values, options.cell_timeout)))
 
 
-def _report(chapter: Chapter, values: dict[str, chapters.Value], cell_timeout: int | None) -> Path:
+def _report(chapter: Chapter, values: dict[str, Value], cell_timeout: int | None) -> Path:
     """Run a chapter and say on stderr how that went."""
     folder = runs.folder(chapter, values)
     if runs.finished(folder):
@@ -154,7 +155,7 @@ def _run_all(cell_timeout: int) -> tuple[dict[str, Path], dict[str, str]]:
     done, failures = {}, {}
     for chapter in chapters.chapters():
         try:
-            done[chapter.name] = _report(chapter, chapters.resolve(chapter), cell_timeout)
+            done[chapter.name] = _report(chapter, parameters.resolve(chapter), cell_timeout)
         except (ChapterError, BookError) as error:
             _say(f"ibbook: {error}")
             failures[chapter.name] = str(error)
@@ -165,7 +166,7 @@ def _collect(options: argparse.Namespace) -> None:
     writers = {".csv": "to_csv", ".parquet": "to_parquet"}
     if options.output and options.output.suffix not in writers:
         raise BookError(f"-o must end in .csv or .parquet, got {options.output}")
-    table = runs.collect([_place(name) for name in options.runs] or None)
+    table = collect.collect([_place(name) for name in options.runs] or None)
     if options.output:
         getattr(table, writers[options.output.suffix])(options.output, index=False)
         _say(f"{len(table)} numbers in {options.output}")
@@ -181,11 +182,11 @@ def _place(name: str) -> Path:
 
 
 def _keep(options: argparse.Namespace) -> None:
-    print(results.keep(options.source, options.name))
+    print(collect.keep(options.source, options.name))
 
 
 def _book(options: argparse.Namespace) -> int:
-    from ibbook import site
+    from ibbook.book import site
 
     done, failures = _run_all(options.cell_timeout)
     try:
@@ -193,7 +194,7 @@ def _book(options: argparse.Namespace) -> int:
             {name: runs.executed(folder) for name, folder in done.items()},
             {name: runs.provenance(folder) for name, folder in done.items()},
             failures=failures,
-            source=chapters.root(),
+            source=root(),
         )
     except site.SiteError as error:
         failures["the site"] = str(error)
@@ -224,7 +225,7 @@ def _summary(failures: dict[str, str]) -> int:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    site = chapters.root() / "_build" / "html"
+    site = root() / "_build" / "html"
     if not (site / "index.html").is_file():
         raise BookError(f"no site in {site}; build it with `make book`")
     handler = partial(SimpleHTTPRequestHandler, directory=str(site))
@@ -243,7 +244,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _check(_: argparse.Namespace) -> int:
-    found = chapters.problems()
+    found = audit.problems()
     if not found:
         return _say(f"{len(chapters.chapters())} pairs agree")
     print(*found, sep="\n")

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from coin import RECORDING
 from nbformat.v4 import new_output
 
-from conftest import RECORDING
-from ibbook.chapters import BookError, notebook, problems, read, resolve, store
-from ibbook.cli import main
-from ibbook.records import MIME, records
-from ibbook.runs import executed, run
+from ibbook.book.audit import problems
+from ibbook.book.chapters import notebook, read, store
+from ibbook.book.cli import main
+from ibbook.book.folders import BookError
+from ibbook.book.parameters import resolve
+from ibbook.book.records import MIME, records
+from ibbook.book.runs import executed, run
 
 PICTURE = """\
 import matplotlib.pyplot as plt
@@ -62,7 +65,7 @@ def fresh_outputs(stored) -> None:
         (fresh_outputs, "has no outputs"),
         (lambda nb: nb.cells[1].update(execution_count=None), "code cell 1 (`bias: float = 0.25"),
         (lambda nb: nb.cells[0].update(source="Else."), "cell 1 (`---`) differs from its text"),
-        (lambda nb: nb.cells[2].update(source="x = 1"), "cell 3 (`from ibbook.records"),
+        (lambda nb: nb.cells[2].update(source="x = 1"), "cell 3 (`from ibbook.book"),
         (lambda nb: nb.cells[1].metadata.update(tags=[]), "the metadata of cell 2"),
         (lambda nb: nb.metadata.pop("ibbook"), "its metadata differ"),
         (lambda nb: nb.cells.pop(), "has 2 cells, its text has 3"),
@@ -193,7 +196,7 @@ def test_nbval_fails_when_one_number_or_one_word_of_a_picture_changes(write):
 
 def test_jupyterlab_pairs_without_losing_what_tools_need(book, write):
     # What JupyterLab's pairing does on saving, through the same configuration.
-    shutil.copy(Path(__file__).parent.parent / "pyproject.toml", book)
+    shutil.copy(Path(__file__).parents[2] / "pyproject.toml", book)
     grading = "grade: true\n  grade_id: coin-1\n  locked: true\n  points: 2"
     exercise = f"---\nlabel: fig-coin\ncaption: A coin.\nnbgrader:\n  {grading}\n---\nassert True"
     chapter = write("01-coin", RECORDING, exercise)

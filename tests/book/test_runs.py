@@ -17,16 +17,18 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from coin import RECORDING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning import local_provisioner
 
-from conftest import RECORDING
-from ibbook import runs
-from ibbook.chapters import BookError, resolve
-from ibbook.records import records
-from ibbook.runs import ChapterError, executed, finished, folder, key, provenance, run
+from ibbook.book import runs
+from ibbook.book.collect import collect
+from ibbook.book.folders import BookError
+from ibbook.book.parameters import resolve
+from ibbook.book.records import records
+from ibbook.book.runs import ChapterError, executed, finished, folder, key, provenance, run
 
 
 @pytest.fixture
@@ -94,14 +96,14 @@ def test_given_parameters_reach_the_chapter_and_the_table(book, write, monkeypat
     monkeypatch.setenv("IBBOOK_RUNS", str(tmp_path / "elsewhere"))
     chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, unit="")')
     other = write(
-        "02-die", "from ibbook.records import record\nrecord('die.pi', 3.14159)", parameters=""
+        "02-die", "from ibbook.book import record\nrecord('die.pi', 3.14159)", parameters=""
     )
     for one, values in [(chapter, {"bias": 0.5, "flips": "7"}), (chapter, {}), (other, {})]:
         made = run(one, resolve(one, values))
         assert made.is_relative_to(tmp_path / "elsewhere")
     assert not (book / "_build").exists()
 
-    table = runs.collect()
+    table = collect()
     assert list(table.columns[:5]) == ["chapter", "run", "name", "value", "unit"]
     coin = table[table.chapter == "01-coin"].set_index(["flips", "name"])
     assert coin.value.to_dict() == {
@@ -114,9 +116,9 @@ def test_given_parameters_reach_the_chapter_and_the_table(book, write, monkeypat
     (die,) = table[table.chapter == "02-die"].itertuples()
     assert (die.name, die.value, die.unit) == ("die.pi", 3.1416, "nats")
     assert table.bias.isna().sum() == 1  # a die has no bias
-    assert set(runs.collect([made]).name) == {"die.pi"}
+    assert set(collect([made]).name) == {"die.pi"}
     with pytest.raises(BookError, match="no run in"):
-        runs.collect([book])
+        collect([book])
 
 
 def fails(chapter, **options) -> ChapterError:

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_output
 from nbval import plugin
 
-from ibbook.chapters import checkpoints, notebook, problems, read, store
-from ibbook.records import IGNORED, MIME, Claim, Record, claims, drift, records
-from ibbook.runs import executed, run
+from ibbook.book.audit import problems
+from ibbook.book.chapters import notebook, read, store
+from ibbook.book.claims import Claim, claims, drift
+from ibbook.book.folders import checkpoints
+from ibbook.book.records import IGNORED, MIME, Record, records
+from ibbook.book.runs import executed, run
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TAG = f":tags: [{IGNORED}]\n"
 
 
@@ -105,7 +108,7 @@ def trained(book, write):
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, book)
     cells = [
-        "from ibbook.records import record",
+        "from ibbook.book import record",
         *(TAG + "\n".join(lines) for lines in NOW.values()),
     ]
     chapter = write("01-coin", *cells, 'record("coin.strict", 0.5, unit="%")')

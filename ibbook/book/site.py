@@ -21,7 +21,7 @@ from typing import Any
 import jupytext
 import nbformat
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 THEME = ROOT / "theme"
 # mystmd names itself, each page it built and the project, and may draw a box about a newer version
 USUAL = re.compile(r"building myst-cli session|🍡 |🌎 |📖 Built |📚 Built |\s*[│╭╰]")

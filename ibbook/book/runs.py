@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nbformat
 from ipykernel.kernelspec import get_kernel_dict
@@ -27,23 +27,11 @@ from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
 from traitlets import default
 
-from ibbook.chapters import (
-    BookError,
-    Chapter,
-    Value,
-    first_line,
-    notebook,
-    read,
-    resolve,
-    root,
-    run_store,
-)
-from ibbook.records import records
+from ibbook.book.chapters import Chapter, first_line, notebook, read
+from ibbook.book.folders import run_store
+from ibbook.book.parameters import Value, resolve
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 PROVENANCE = "provenance.json"
 # A working folder that nobody has locked is left over from a killed run once it is this old.
 STALE_SECONDS = 60
@@ -74,7 +62,7 @@ def below(chapter: Chapter) -> Path:
 def key(chapter: Chapter, values: Mapping[str, Value]) -> str:
     """A hash of what a run depends on: text, all parameters, the package's source, the data.
 
-    >>> from pathlib import Path
+    >>> from ibbook.book.folders import root
     >>> text = Path(root(), "chapters", "index.md")
     >>> key(Chapter(text), {"beta": 1.0}) == key(Chapter(text), {"beta": 2.0})
     False
@@ -297,39 +285,3 @@ def _machine() -> str:
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     return ", ".join(parts)
-
-
-def collect(runs: Iterable[Path] | None = None, book: Path | None = None) -> pd.DataFrame:
-    """Every number that runs recorded, one row each, beside the run's parameters.
-
-    `runs` are run folders or folders that hold some; by default all of the book's runs.
-    """
-    rows = []
-    for top in [run_store(book or root())] if runs is None else runs:
-        found = sorted(_finished_below(top))
-        if not found:
-            raise BookError(f"no run in {top}; make one with `ibbook run CHAPTER`")
-        for run_folder in found:
-            about = provenance(run_folder)
-            for row in records(read(executed(run_folder))):
-                origin = {"chapter": about["chapter"], "run": about["key"]}
-                rows.append({**origin, **row, **about["parameters"]})
-    return table(rows, ["chapter", "run", "name", "value", "unit"])
-
-
-def table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Rows of recorded numbers as a table, which has those columns where there is no row.
-
-    >>> table([{"name": "vib.error", "value": 2}], []).value.dtype
-    dtype('float64')
-    """
-    import pandas as pd
-
-    made = pd.DataFrame(rows).convert_dtypes() if rows else pd.DataFrame(columns=columns)
-    return made.astype({"value": "float64"})
-
-
-def _finished_below(top: Path) -> Iterator[Path]:
-    for path in top.rglob(PROVENANCE):
-        if not any(part.startswith(".") for part in path.relative_to(top).parts):
-            yield path.parent

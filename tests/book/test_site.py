@@ -21,9 +21,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibbook import site
+from ibbook.book import site
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "theme"))
 
 from ibtheme import boxes, context, html, links, nodes, outputs, page, prepare, serve, tree  # noqa: E402

@@ -23,9 +23,9 @@ from pathlib import Path
 import pooch
 import pytest
 
+from ibbook.book.data import add_commands
 from ibbook.datasets import _files, load
 from ibbook.datasets._files import Entry, File, digests, fetch, find, registry, require, verify
-from ibbook.datasets.cli import add_commands
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"

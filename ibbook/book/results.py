@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ibbook.chapters import BookError, read, root, save
-from ibbook.records import records
-from ibbook.runs import executed, finished, provenance, table
+from ibbook.book.folders import BookError, root
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 NUMBER = ["name", "value", "unit"]
 ORIGIN = ["seconds", "finished", "platform", "torch", "commit", "dirty"]
-
-
-def keep(run: Path, name: str) -> Path:
-    """Store a finished run's numbers and provenance as data/results/NAME.json.
-
-    `run` is a run's folder or its notebook. A file of another run is not overwritten.
-
-    >>> keep(Path("nowhere"), "04-vib-full-seed-0")
-    Traceback (most recent call last):
-    ...
-    ibbook.chapters.BookError: no finished run in nowhere; `ibbook run` prints where one lies
-    """
-    if not NAME.fullmatch(name):
-        raise BookError(f"NAME must be lower-case letters, digits, - and _, got {name!r}")
-    folder = run.parent if run.suffix == ".ipynb" else run
-    if not finished(folder):
-        raise BookError(f"no finished run in {folder}; `ibbook run` prints where one lies")
-    rows = list(records(read(executed(folder))))
-    if not rows:
-        raise BookError(f"the run in {folder} recorded no number; there is nothing to keep")
-    path = _results() / f"{name}.json"
-    text = json.dumps({**provenance(folder), "records": rows}, indent=1) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise BookError(f"{path} holds another run; choose another name, or delete it first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(path, text)
-    return path
 
 
 def recorded(pattern: str) -> pd.DataFrame:
@@ -58,7 +27,7 @@ def recorded(pattern: str) -> pd.DataFrame:
     True
     """
     rows = []
-    for path in sorted(_results().glob("*.json")):
+    for path in sorted(results_folder().glob("*.json")):
         if fnmatchcase(path.stem, pattern):
             try:
                 about = json.loads(path.read_text(encoding="utf-8"))
@@ -74,5 +43,22 @@ def recorded(pattern: str) -> pd.DataFrame:
     return table(rows, ["run", "chapter", *NUMBER, *ORIGIN])
 
 
-def _results() -> Path:
+def table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Rows of recorded numbers as a table, which has those columns where there is no row.
+
+    >>> table([{"name": "vib.error", "value": 2}], []).value.dtype
+    dtype('float64')
+    """
+    import pandas as pd
+
+    made = pd.DataFrame(rows).convert_dtypes() if rows else pd.DataFrame(columns=columns)
+    return made.astype({"value": "float64"})
+
+
+def results_folder() -> Path:
+    """Where kept runs lie.
+
+    >>> results_folder().name
+    'results'
+    """
     return root() / "data" / "results"

@@ -7,13 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from coin import RECORDING
 
-from conftest import RECORDING
-from ibbook import runs
-from ibbook.chapters import BookError, parameters, resolve
-from ibbook.cli import main
-from ibbook.results import keep, recorded
-from ibbook.runs import key, provenance, run
+from ibbook.book import runs
+from ibbook.book.cli import main
+from ibbook.book.collect import keep
+from ibbook.book.folders import BookError
+from ibbook.book.parameters import parameters, resolve
+from ibbook.book.results import recorded
+from ibbook.book.runs import key, provenance, run
 
 
 def test_runs_are_kept_by_the_command_and_read_back_as_rows(book, write, capsys, monkeypatch):

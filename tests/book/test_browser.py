@@ -19,9 +19,9 @@ import sample_book
 import yaml
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from ibbook import site
+from ibbook.book import site
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "theme"))
 
 from ibtheme import prepare  # noqa: E402

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from coin import RECORDING
 
-from conftest import RECORDING
-from ibbook import runs, site
-from ibbook.cli import main
+from ibbook.book import runs, site
+from ibbook.book.cli import main
 
 IBBOOK = Path(sys.executable).with_name("ibbook")
 

@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from ibbook.records import MIME, record, records
+from ibbook.book.records import MIME, record, records
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbook.chapters import BookError, Chapter, Parameter, chapters, find, parameters, resolve
+from ibbook.book.chapters import Chapter, chapters, find
+from ibbook.book.folders import BookError
+from ibbook.book.parameters import Parameter, parameters, resolve
 
 
 def test_chapters_are_the_texts_with_a_kernel_in_reading_order(book, write):

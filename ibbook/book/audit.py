@@ -1,0 +1,140 @@
+"""The audit of the book: whether texts, notebooks and claims agree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from ibbook.book.chapters import Chapter, chapters, first_line, notebook, read
+from ibbook.book.claims import claims
+from ibbook.book.folders import BookError, root
+from ibbook.book.parameters import parameters, resolve
+from ibbook.book.records import IGNORED, in_outputs
+
+# Tags that change what nbval compares; the book allows only the first.
+NBVAL = {IGNORED, "nbval-check-output", "nbval-skip", "nbval-raises-exception"}
+NBVAL |= {"raises-exception", "pytest-validate-ignore-output"}
+
+
+def problems(book: Path | None = None) -> list[str]:
+    """What is wrong with texts, notebooks and claims: one line each, empty when all is well."""
+    book = book or root()
+    known = chapters(book)
+    faults = {chapter: list(_problems(chapter)) for chapter in known}
+    found = [fault for chapter in known for fault in faults[chapter]]
+    found += _unclaimed(book, faults)
+    names = {chapter.name for chapter in known}
+    for path in sorted(book.glob("chapters/*.ipynb")):
+        if path.stem not in names:
+            found.append(f"chapters/{path.name}: no text; add {path.stem}.md or delete it")
+    for path in sorted(book.glob("chapters/*.md")):
+        if path.stem not in names and "{code-cell}" in path.read_text(encoding="utf-8"):
+            found.append(f"chapters/{path.name}: has code but names no kernelspec at its top")
+    for path in sorted(book.glob("chapters/profiles/*/*.yaml")):
+        if path.stem not in names:
+            found.append(f"{path.relative_to(book)}: no chapter has this name")
+    return found
+
+
+def _problems(chapter: Chapter) -> Iterator[str]:
+    try:
+        parameters(chapter)
+        for path in sorted(chapter.book.glob(f"chapters/profiles/*/{chapter.name}.yaml")):
+            resolve(chapter, profile=path.parent.name)
+        made = notebook(chapter)
+        stored = read(chapter.stored) if chapter.stored.exists() else None
+    except BookError as error:
+        yield f"chapters/{chapter.text.name}: {error}"
+        return
+    about = made.metadata.get("ibbook", {})
+    if not {"minutes", "device"} <= set(about):
+        top = "ibbook: {minutes: ..., device: ...}"
+        yield f"chapters/{chapter.text.name}: its top must say {top}"
+    file, remedy = f"chapters/{chapter.stored.name}: ", "; run `make notebooks`"
+    if stored is None:
+        yield f"{file}missing{remedy}"
+        return
+    if difference := _difference(made, stored):
+        yield f"{file}{difference}{remedy}"
+        return
+    code = list(_code(chapter, stored))
+    if not any(cell.outputs for _, cell in code):
+        yield f"{file}has no outputs{remedy}"
+        return
+    for label, cell in code:
+        kinds = [output.output_type for output in cell.outputs]
+        if cell.execution_count is None:
+            yield f"{label} was not run{remedy}"
+        if "error" in kinds:
+            yield f"{label} ended in an error; repair it and run `make notebooks`"
+        if any(output.get("name") == "stderr" for output in cell.outputs):
+            yield f"{label} wrote to stderr; silence its cause and run `make notebooks`"
+        if marks := _marks(cell) - {IGNORED}:
+            yield (
+                f"{label} is marked {' and '.join(sorted(marks))}, which keeps it from being "
+                f"compared; only the tag {IGNORED} is allowed, on cells that record trained numbers"
+            )
+        if IGNORED in _marks(cell) and not any(in_outputs(cell.outputs)):
+            yield (
+                f"{label} is tagged {IGNORED} but records nothing, so nothing of it is compared; "
+                "record in this cell the numbers that it computes or draws, or drop the tag"
+            )
+
+
+def _code(chapter: Chapter, stored: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
+    """Each code cell that is not empty, after the words that name it."""
+    code = [cell for cell in stored.cells if cell.cell_type == "code" and cell.source.strip()]
+    for number, cell in enumerate(code, 1):
+        where = f"chapters/{chapter.stored.name}: code cell {number}"
+        yield f"{where} (`{first_line(cell.source)}`)", cell
+
+
+def _marks(cell: NotebookNode) -> set[str]:
+    """The tags of nbval on a cell, and the comments that do the same."""
+    comments = re.findall(r"^\s*#+\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)\s*$", cell.source, re.M)
+    return NBVAL.intersection(cell.metadata.get("tags", ())).union(comments)
+
+
+def _unclaimed(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[str]:
+    """Names recorded twice, trained numbers without a claim, and claims without a number.
+
+    Chapters with faults of their own are left out.
+    """
+    try:
+        known = claims(book)
+    except ValueError as error:
+        yield str(error)
+        return
+    places: dict[str, str] = {}
+    sound = [chapter for chapter, found in faults.items() if not found]
+    for chapter in sound:
+        for label, cell in _code(chapter, read(chapter.stored)):
+            for name in (row["name"] for row in in_outputs(cell.outputs)):
+                if name in places:
+                    yield f"{label} records {name} again, after {places[name]}; rename one of them"
+                elif IGNORED in _marks(cell) and name not in known:
+                    yield (
+                        f"{label} records {name} out of training without a claim; add [{name}] "
+                        "with claim and tolerance to data/claims.toml"
+                    )
+                places.setdefault(name, label)
+    if len(sound) == len(faults):
+        for name in sorted(known.keys() - places.keys()):
+            yield f"data/claims.toml: no chapter records {name}; record it or delete its claim"
+
+
+def _difference(made: NotebookNode, stored: NotebookNode) -> str:
+    """Where a stored notebook departs from its text; empty where it does not."""
+    for number, (new, old) in enumerate(zip(made.cells, stored.cells, strict=False), 1):
+        if (new.cell_type, new.source) != (old.cell_type, old.source):
+            return f"cell {number} (`{first_line(new.source)}`) differs from its text"
+        if new.metadata != old.metadata:
+            return (
+                f"the metadata of cell {number} (`{first_line(new.source)}`) differ from its text"
+            )
+    if len(made.cells) != len(stored.cells):
+        return f"has {len(stored.cells)} cells, its text has {len(made.cells)}"
+    return "" if made.metadata == stored.metadata else "its metadata differ from its text"

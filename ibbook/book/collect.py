@@ -1,0 +1,71 @@
+"""The numbers that runs recorded: gathered from many runs, or kept of one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ibbook.book.chapters import read
+from ibbook.book.folders import BookError, root, run_store, save
+from ibbook.book.records import records
+from ibbook.book.results import results_folder, table
+from ibbook.book.runs import PROVENANCE, executed, finished, provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+def collect(runs: Iterable[Path] | None = None, book: Path | None = None) -> pd.DataFrame:
+    """Every number that runs recorded, one row each, beside the run's parameters.
+
+    `runs` are run folders or folders that hold some; by default all of the book's runs.
+    """
+    rows = []
+    for top in [run_store(book or root())] if runs is None else runs:
+        found = sorted(_finished_below(top))
+        if not found:
+            raise BookError(f"no run in {top}; make one with `ibbook run CHAPTER`")
+        for run_folder in found:
+            about = provenance(run_folder)
+            for row in records(read(executed(run_folder))):
+                origin = {"chapter": about["chapter"], "run": about["key"]}
+                rows.append({**origin, **row, **about["parameters"]})
+    return table(rows, ["chapter", "run", "name", "value", "unit"])
+
+
+def keep(run: Path, name: str) -> Path:
+    """Store a finished run's numbers and provenance as data/results/NAME.json.
+
+    `run` is a run's folder or its notebook. A file of another run is not overwritten.
+
+    >>> keep(Path("nowhere"), "04-vib-full-seed-0")
+    Traceback (most recent call last):
+    ...
+    ibbook.book.folders.BookError: no finished run in nowhere; `ibbook run` prints where one lies
+    """
+    if not NAME.fullmatch(name):
+        raise BookError(f"NAME must be lower-case letters, digits, - and _, got {name!r}")
+    folder = run.parent if run.suffix == ".ipynb" else run
+    if not finished(folder):
+        raise BookError(f"no finished run in {folder}; `ibbook run` prints where one lies")
+    rows = list(records(read(executed(folder))))
+    if not rows:
+        raise BookError(f"the run in {folder} recorded no number; there is nothing to keep")
+    path = results_folder() / f"{name}.json"
+    text = json.dumps({**provenance(folder), "records": rows}, indent=1) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise BookError(f"{path} holds another run; choose another name, or delete it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(path, text)
+    return path
+
+
+def _finished_below(top: Path) -> Iterator[Path]:
+    for path in top.rglob(PROVENANCE):
+        if not any(part.startswith(".") for part in path.relative_to(top).parts):
+            yield path.parent
