@@ -709,10 +709,7 @@ def test_threads_are_given_back():
 
 
 def test_every_public_name_has_an_example():
-    names = [
-        n for n in dir(module) if getattr(getattr(module, n), "__module__", "") == module.__name__
-    ]
-    public = [getattr(module, n) for n in names if not n.startswith("_")]
+    public = [getattr(module, name) for name in module.__all__]
     assert all(">>>" in f.__doc__ for f in public if not isinstance(f, type))
 
 

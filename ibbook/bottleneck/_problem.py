@@ -1,0 +1,102 @@
+"""One source at many betas, and the quantities that its solvers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+TINY, LOG_TINY = 1e-300, -690.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One source, reduced to its sufficient statistic s, at many betas."""
+
+    p: Float64[Tensor, "s"]
+    rows: Float64[Tensor, "s y"]  # p(y|s)
+    beta: Float64[Tensor, "k"]
+    starts: Float64[Tensor, "n y"]  # decoders at every scale, none with a zero
+    tol: float
+    max_iterations: int
+
+    def at(self, chosen: Tensor) -> Problem:
+        return replace(self, beta=self.beta[chosen])
+
+
+def sufficient(pxy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities and rows p(y|s) of the minimal sufficient statistic s(x), and s itself."""
+    p_x, seen = pxy.sum(1), pxy.sum(0) > 0
+    rows = pxy[:, seen] / p_x[:, None].clamp_min(1e-300)
+    rows = torch.where(p_x[:, None] > 0, rows, rows[p_x.argmax()])
+    _, label = torch.unique((rows * 1e12).round(), dim=0, return_inverse=True)
+    joint = pxy.new_zeros(int(label.max()) + 1, rows.shape[1]).index_add_(0, label, pxy[:, seen])
+    p_s = joint.sum(1)
+    return p_s, joint / p_s[:, None], label
+
+
+def iterate(problem: Problem, joint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """ln Z(s) up to a constant in s, the encoder of the clusters p(t, y), and their update."""
+    weights = joint.sum(-1)
+    log_weights = weights.log()
+    log_decoder = joint.clamp_min(TINY).log_().sub_(log_weights.clamp_min(LOG_TINY)[..., None])
+    log_decoder *= problem.beta[:, None, None]
+    logits = (problem.rows @ log_decoder.mT).add_(log_weights[:, None])
+    top = logits.amax(-1, keepdim=True)
+    encoder = logits.sub_(top).exp_()
+    partition = encoder.sum(-1, keepdim=True)
+    encoder /= partition
+    return (top + partition.log())[..., 0], encoder, joint_of(problem, encoder)
+
+
+def joint_of(problem: Problem, encoder: Tensor) -> Tensor:
+    """p(t, y)."""
+    return (encoder * problem.p[:, None]).mT @ problem.rows
+
+
+def weights_of(problem: Problem, encoder: Tensor) -> Tensor:
+    """p(t)."""
+    return torch.einsum("s,kst->kt", problem.p, encoder)
+
+
+def trivial(problem: Problem) -> Tensor:
+    """Everything in the first of as many clusters as there can be."""
+    size = len(problem.p)
+    encoder = problem.p.new_zeros(len(problem.beta), size, size)
+    encoder[..., 0] = 1
+    return encoder
+
+
+def information(weights: Tensor, rows: Tensor) -> Tensor:
+    """I between a variable with probabilities `weights` and one with conditionals `rows`."""
+    mean = (weights[..., None] * rows).sum(-2)
+    entropies = torch.xlogy(rows, rows).sum(-1)
+    return (weights * entropies).sum(-1) - torch.xlogy(mean, mean).sum(-1)
+
+
+def plane(problem: Problem, encoder: Tensor) -> tuple[Tensor, Tensor]:
+    """I(X;T) and I(T;Y)."""
+    weights = weights_of(problem, encoder)
+    decoder = joint_of(problem, encoder) / weights.clamp_min(TINY)[..., None]
+    complexity = information(problem.p.expand(len(encoder), -1), encoder)
+    return complexity.clamp_min(0), information(weights, decoder).clamp_min(0)
+
+
+def lower(problem: Problem, one: Tensor, other: Tensor) -> Tensor:
+    """Of two encoders for every beta, the one with the lower functional."""
+    values = [x - problem.beta * y for x, y in (plane(problem, e) for e in (one, other))]
+    return torch.where((values[1] <= values[0])[:, None, None], other, one)
+
+
+def pad(part: Tensor, columns: int) -> Tensor:
+    return torch.nn.functional.pad(part, (0, columns - part.shape[-1]))
+
+
+def positive(value: Any, name: str, *, none: bool = False) -> None:
+    if value is None and none:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -1,0 +1,136 @@
+"""The bottleneck of two discrete variables, for every beta at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ibbook import _checks
+from ibbook._threads import threads
+from ibbook.bottleneck._problem import TINY, information, pad, positive
+from ibbook.bottleneck._solver import solve
+
+SMALL = 128 * 128  # entries of a joint
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """Encoders for every beta, and where they lie in the information plane.
+
+    `batch` are the leading axes of the joint, `k` the axis of beta, which a scalar beta does not
+    have. Clusters come heaviest first. A solution with fewer than t clusters has mass 0 in its last
+    columns, and there the decoder is p(y).
+    """
+
+    beta: Float64[Tensor, "*batch k"]
+    complexity: Float64[Tensor, "*batch k"]  # I(X;T)
+    relevance: Float64[Tensor, "*batch k"]  # I(T;Y)
+    encoder: Float64[Tensor, "*batch k x t"]  # p(t|x)
+    marginal: Float64[Tensor, "*batch k t"]  # p(t)
+    decoder: Float64[Tensor, "*batch k t y"]  # p(y|t)
+    clusters: Int64[Tensor, "*batch k"]  # how many have mass
+    residual: Float64[Tensor, "*batch k"]  # max over x of sum_t |p(t|x) - its right-hand side|
+    gap: Float64[Tensor, "*batch k"]  # ln of the largest D(q) that a search finds
+    converged: Bool[Tensor, "*batch k"]  # residual <= tol
+
+    @property
+    def functional(self) -> Float64[Tensor, "*batch k"]:
+        """L = I(X;T) - beta I(T;Y)."""
+        return self.complexity - self.beta * self.relevance
+
+
+def information_bottleneck(
+    pxy: Float64[Tensor, "*batch x y"] | ArrayLike,
+    beta: Float64[Tensor, "k"] | ArrayLike | float,
+    *,
+    clusters: int | None = None,
+    method: Literal["annealing", "global"] = "annealing",
+    tol: float = 1e-8,
+    max_iterations: int = 1000,
+) -> Bottleneck:
+    """Encoders p(t|x) that minimise I(X;T) - beta I(T;Y), for every beta at once.
+
+    Every beta starts from clusters of all sizes, those that the agglomerative bottleneck forms from
+    single x (values of x with the same p(y|x) are one). They get their weights from a convex
+    solver, move by the self-consistent equations and merge where their decoders coincide. A cluster
+    that is unstable is split, and new ones join as long as a search finds a decoder with D > 1.
+    Last, an encoder found at one beta is tried at the others.
+
+    `clusters` bounds their number: then those are joined that cost least, and the result is a local
+    minimum. Without a bound, a `gap` near 0 says that the search found nothing better. That is
+    strong evidence but no proof, since the search is finite.
+
+    The two methods differ only in when they leave the trivial solution, T independent of X:
+
+    - "annealing" (Rose 1998) stays as long as it is stable, that is up to and including
+      `critical_beta`, and never above. Up to there the result is exactly trivial.
+    - "global" leaves it as soon as something is lower. This is at beta = 1/eta, where
+      eta = sup KL(r(y) || p(y)) / KL(r(x) || p(x)) is the contraction coefficient of the channel
+      (Anantharam et al. 2013), and eta >= rho^2. For a symmetric binary channel both
+      agree. For a joint without symmetry 1/eta is smaller: a rare but telling x is then worth a
+      cluster of its own before any small change is worth its cost. In between the trivial
+      solution is stable to splitting but not optimal, and its `gap` is above 0.
+
+    Where Y = f(X), the curve is the straight line I(T;Y) = I(X;T) up to H(Y) and flat beyond, so
+    no beta has an inner point of it as its only solution: for beta > 1 every solution
+    is the corner T = f(X), for beta < 1 it is trivial, and at beta = 1, the critical beta, every
+    point is optimal and the trivial one is returned (Kolchinsky, Tracey and Van Kuyk 2019). Inner
+    points come from `information_curve(...).at`, which mixes codes.
+
+    Rows of mass 0 get the encoder of the heaviest row. `converged` is true where the
+    self-consistent equations hold to `tol`. Where decoders lie close on a curve, as for a finely
+    discretised Gaussian, the number of clusters is ill-conditioned: then L is right to `gap` long
+    before the encoder is.
+
+    >>> solution = information_bottleneck([[0.45, 0.05], [0.05, 0.45]], [1.5, 3.0])
+    >>> solution.clusters.tolist()
+    [1, 2]
+    >>> solution.encoder[1].numpy().round(3)
+    array([[0.994, 0.006],
+           [0.006, 0.994]])
+    """
+    pxy = _checks.distribution(pxy, "pxy", axes=2)
+    beta = _checks.slopes(beta).to(pxy.device)
+    positive(clusters, "clusters", none=True)
+    positive(max_iterations, "max_iterations")
+    if not isinstance(tol, int | float) or not 0 < tol < math.inf:
+        raise ValueError(f"tol must be a positive number, got {tol!r}; 1e-8 is usual")
+    if method not in ("annealing", "global"):
+        raise ValueError(f'method must be "annealing" or "global", got {method!r}')
+    joints = pxy.reshape(-1, *pxy.shape[-2:])
+    # several threads wait for each other longer than they work on a small joint
+    with threads(1 if joints[0].numel() <= SMALL else torch.get_num_threads()):
+        solved = [solve(p, beta.reshape(-1), clusters, method, tol, max_iterations) for p in joints]
+    most = max(encoder.shape[-1] for encoder, _, _ in solved)
+    encoder = torch.stack([pad(encoder, most) for encoder, _, _ in solved])
+    weights = torch.einsum("bx,bkxt->bkt", joints.sum(-1), encoder)
+    mass = torch.einsum("bkxt,bxy->bkty", encoder, joints)
+    decoder = torch.where(
+        weights[..., None] > 0,
+        mass / weights[..., None].clamp_min(TINY),
+        joints.sum(1)[:, None, None],
+    )
+    nontrivial = (weights > 0).sum(-1) > 1
+    complexity = information(joints.sum(-1)[:, None], encoder).clamp_min(0)
+    relevance = information(weights, decoder).clamp_min(0)
+    residual = torch.stack([residual for _, residual, _ in solved])
+    parts = {
+        "complexity": torch.where(nontrivial, complexity, 0.0),
+        "relevance": torch.where(nontrivial, relevance, 0.0),
+        "encoder": encoder,
+        "marginal": weights,
+        "decoder": decoder,
+        "clusters": (weights > 0).sum(-1),
+        "residual": residual,
+        "gap": torch.stack([gap for _, _, gap in solved]),
+        "converged": residual <= tol,
+    }
+    shape = pxy.shape[:-2] + beta.shape
+    parts = {name: part.reshape(shape + part.shape[2:]) for name, part in parts.items()}
+    return Bottleneck(beta=beta.expand(shape), **parts)
