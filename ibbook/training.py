@@ -151,9 +151,9 @@ def fit(
     size = sum(w[0].numel() for w in state.weights)
     bar = tqdm(initial=state.step, total=steps, disable=None)
     with bar, _workers(len(shares), size * batch_size) as each:
-        if state.step < steps and _fuses(device, steps):
+        if state.step < steps:
             for share in shares:
-                share.fuse(state.step)
+                share.fuse(state.step, steps)
         begun, saved = time.monotonic() - state.seconds, time.monotonic()
         while state.step < steps:
             stretch = range(state.step, min(steps, *(s.feed.end(state.step) for s in shares)))
@@ -571,11 +571,13 @@ class _Share:
             loss = loss + self.l2 * parts.error
         return loss, parts.distortion, parts.error, parts.rate
 
-    def fuse(self, step: int) -> None:
-        """Compile `losses` and its gradient into a few kernels, and try them on this step's batch.
+    def fuse(self, step: int, steps: int) -> None:
+        """In a long run on a GPU, compile `losses` and its gradient, and try them on this step.
 
         Where that fails, as without a C compiler, training stays plain and a warning says why.
         """
+        if not _fuses(self.ones.device, steps):
+            return
         fused = torch.compile(self.losses, fullgraph=True, dynamic=False)
         batch = [values[0] for values in self.feed(range(step, step + 1))]
         try:
