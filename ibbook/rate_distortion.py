@@ -23,7 +23,7 @@ RIDGE = 1e-13  # relative; keeps the Newton matrix of tied symbols positive defi
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """Points of a rate-distortion curve, one for each slope; see `blahut_arimoto`."""
+    """Points of a rate-distortion curve, one for each slope; see `rate_distortion`."""
 
     rate: Float64[Tensor, "*slopes"]
     distortion: Float64[Tensor, "*slopes"]
@@ -34,7 +34,7 @@ class RateDistortion:
     converged: Bool[Tensor, "*slopes"]
 
 
-def blahut_arimoto(
+def rate_distortion(
     p: Float64[Tensor, "*batch x"] | ArrayLike,
     distortion: Float64[Tensor, "x xhat"] | ArrayLike,
     beta: Float64[Tensor, "*k"] | ArrayLike | float,
@@ -61,7 +61,7 @@ def blahut_arimoto(
     predictor and corrector of Mehrotra (1992); `iterations` counts Newton steps. The bounds are
     theorem 6 of Blahut. Optimal encoders need not be unique; among them this is an interior one.
 
-    >>> result = blahut_arimoto([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], beta=2.0)
+    >>> result = rate_distortion([0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], beta=2.0)
     >>> print(f"R({result.distortion:.4f}) = {result.rate:.4f}, gap below 1e-9: {result.converged}")
     R(0.1192) = 0.3278, gap below 1e-9: True
     """

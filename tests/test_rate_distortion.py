@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from ibbook.information import entropy, mutual_information
-from ibbook.rate_distortion import binary_rate, blahut_arimoto, gaussian_rate, water_level
+from ibbook.rate_distortion import binary_rate, gaussian_rate, rate_distortion, water_level
 
 EPS = 1e-12
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -70,7 +70,7 @@ def plain(p, d, beta, iterations):
 def test_bernoulli_source_meets_its_closed_form(p, device):
     source = torch.tensor([1 - p, p], dtype=torch.float64, device=device)
     beta = torch.linspace(0.01, 12, 60, dtype=torch.float64)
-    result = blahut_arimoto(source, hamming(2), beta)
+    result = rate_distortion(source, hamming(2), beta)
     assert result.rate.device.type == device
     assert result.converged.all()
     known = binary_rate(p, result.distortion)
@@ -86,7 +86,7 @@ def test_bernoulli_source_meets_its_closed_form(p, device):
 def test_uniform_source_with_hamming_distortion_meets_its_closed_form(m):
     """R(D) = ln m - H_b(D) - D ln(m - 1): Cover and Thomas (2006), problem 10.5."""
     beta = np.linspace(0.2, 9, 20)
-    result = blahut_arimoto(np.full(m, 1 / m), hamming(m), beta)
+    result = rate_distortion(np.full(m, 1 / m), hamming(m), beta)
     d = result.distortion
     known = math.log(m) - torch.special.entr(d) - torch.special.entr(1 - d) - d * math.log(m - 1)
     assert torch.allclose(result.rate, known, rtol=0, atol=2e-9)
@@ -107,7 +107,7 @@ def test_gaussian_source_lies_between_two_bounds():
     v = 1 - (p * centroids**2).sum()
     grid = np.arange(-5.4, 5.4 + h / 2, h)
     assert grid[0] < centroids[0]
-    result = blahut_arimoto(p, (centroids[:, None] - grid) ** 2, np.geomspace(0.6, 30, 8))
+    result = rate_distortion(p, (centroids[:, None] - grid) ** 2, np.geomspace(0.6, 30, 8))
     assert result.converged.all()
     lower = gaussian_rate(1.0, result.distortion + v)
     upper = gaussian_rate(1.0, (result.distortion.sqrt() - math.sqrt(v) - h / 2) ** 2)
@@ -124,7 +124,7 @@ def test_agrees_with_dit(beta):
     peer.optimize()
     pmf = peer.construct_joint(peer._optima)
     theirs = float(peer.rate(pmf)) * math.log(2) + beta * float(peer.distortion(pmf))
-    ours = blahut_arimoto(source, hamming(3), beta)
+    ours = rate_distortion(source, hamming(3), beta)
     assert objective(ours, beta).item() == pytest.approx(theirs, abs=1e-6)
 
 
@@ -144,7 +144,7 @@ def test_agrees_with_a_general_optimiser_over_encoders(seed):
         minimize(lagrangian, rng.random(m * n), bounds=[(1e-12, 1)] * (m * n), tol=1e-12).fun
         for _ in range(4)
     )
-    ours = blahut_arimoto(p, d, beta)
+    ours = rate_distortion(p, d, beta)
     assert objective(ours, beta) - ours.gap <= found + EPS
     assert objective(ours, beta) == pytest.approx(found, abs=1e-6)
 
@@ -155,7 +155,7 @@ def test_agrees_with_plain_iteration_where_that_converges():
         q = plain(p, d, beta, 20_000)
         kernel = np.exp(-beta * d.numpy())
         least = -(p.numpy() * np.log(kernel @ q)).sum()
-        ours = blahut_arimoto(p, d, beta, tol=1e-11)
+        ours = rate_distortion(p, d, beta, tol=1e-11)
         assert objective(ours, beta).item() == pytest.approx(least, abs=1e-5)
         assert objective(ours, beta).item() <= least + 1e-10
 
@@ -164,7 +164,7 @@ def test_agrees_with_plain_iteration_where_that_converges():
 @given(problems, some_slopes)
 def test_every_field_describes_the_same_encoder(problem, beta):
     p, d = problem
-    result = blahut_arimoto(p, d, beta)
+    result = rate_distortion(p, d, beta)
     for k in range(len(beta)):
         encoder = result.encoder[k]
         assert (encoder >= 0).all()
@@ -178,7 +178,7 @@ def test_every_field_describes_the_same_encoder(problem, beta):
 @quick
 @given(problems, some_slopes)
 def test_converges_on_anything(problem, beta):
-    result = blahut_arimoto(*problem, beta)
+    result = rate_distortion(*problem, beta)
     assert result.converged.all()
     assert (result.gap <= 1e-9).all()
 
@@ -187,8 +187,8 @@ def test_converges_on_anything(problem, beta):
 @given(problems, some_slopes, st.integers(0, 4))
 def test_certificate_bounds_the_error_of_an_unfinished_run(problem, beta, steps):
     p, d = problem
-    rough = blahut_arimoto(p, d, beta, max_iterations=steps)
-    best = blahut_arimoto(p, d, beta, tol=1e-11)
+    rough = rate_distortion(p, d, beta, max_iterations=steps)
+    best = rate_distortion(p, d, beta, tol=1e-11)
     least = objective(best, beta)
     assert (objective(rough, beta) - rough.gap <= least + 1e-11).all()
     assert (least - best.gap <= objective(rough, beta) + 1e-11).all()
@@ -204,7 +204,7 @@ def test_certificate_bounds_the_error_of_an_unfinished_run(problem, beta, steps)
 @given(problems, some_slopes, st.integers(0, 2**32 - 1))
 def test_no_encoder_beats_the_lower_bound(problem, beta, seed):
     p, d = problem
-    result = blahut_arimoto(p, d, beta)
+    result = rate_distortion(p, d, beta)
     rng = np.random.default_rng(seed)
     mix = rng.random()
     for k, slope in enumerate(beta):
@@ -218,7 +218,7 @@ def test_no_encoder_beats_the_lower_bound(problem, beta, seed):
 def test_curve_is_convex_and_decreasing(problem, beta):
     """Every point lies above the line of slope -beta through every other."""
     beta = sorted(beta)
-    result = blahut_arimoto(*problem, beta)
+    result = rate_distortion(*problem, beta)
     slack = result.gap.amax() + 1e-10
     drop = torch.tensor(beta, dtype=torch.float64)[:, None] * (
         result.distortion[None, :] - result.distortion[:, None]
@@ -231,7 +231,7 @@ def test_curve_is_convex_and_decreasing(problem, beta):
 def test_slope_is_minus_beta():
     p, d = discrete_gaussian(40)
     beta = torch.tensor([1.0, 3.0, 20.0], dtype=torch.float64)
-    low, high = (blahut_arimoto(p, d, beta * f, tol=1e-12) for f in (0.999, 1.001))
+    low, high = (rate_distortion(p, d, beta * f, tol=1e-12) for f in (0.999, 1.001))
     slope = (high.rate - low.rate) / (high.distortion - low.distortion)
     assert torch.allclose(slope, -beta, rtol=1e-4)
 
@@ -257,7 +257,7 @@ def test_hard_cases_are_certified(beta):
         "integers": (p, rng.integers(0, 3, (32, 32))),
     }
     for name, case in cases.items():
-        result = blahut_arimoto(*case, beta)
+        result = rate_distortion(*case, beta)
         assert result.converged, name
         assert result.gap <= 1e-9, name
         if beta == 0:
@@ -266,7 +266,7 @@ def test_hard_cases_are_certified(beta):
 
 def test_large_beta_gives_the_lossless_code():
     p = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-    result = blahut_arimoto(p, hamming(3), 1e6)
+    result = rate_distortion(p, hamming(3), 1e6)
     assert result.distortion < 1e-12
     assert torch.allclose(result.encoder, torch.eye(3, dtype=torch.float64), atol=1e-12)
     assert result.rate == pytest.approx(entropy(p).item(), abs=1e-9)
@@ -274,7 +274,7 @@ def test_large_beta_gives_the_lossless_code():
 
 def test_duplicated_symbols_change_nothing_but_the_encoder():
     p, d = discrete_gaussian(16)
-    once, twice = (blahut_arimoto(p, table, 2.0) for table in (d, torch.cat([d, d], 1)))
+    once, twice = (rate_distortion(p, table, 2.0) for table in (d, torch.cat([d, d], 1)))
     assert once.rate == pytest.approx(twice.rate.item(), abs=1e-6)
     assert objective(once, 2.0) == pytest.approx(objective(twice, 2.0).item(), abs=2e-9)
     assert torch.allclose(twice.marginal[:16] + twice.marginal[16:], once.marginal, atol=1e-4)
@@ -284,12 +284,12 @@ def test_batches_equal_loops():
     rng = np.random.default_rng(0)
     p, d = rng.dirichlet(np.ones(6), (2, 3)), rng.random((6, 5))
     beta = [0.5, 4.0, 25.0]
-    batch = blahut_arimoto(p, d, beta, tol=1e-11)
+    batch = rate_distortion(p, d, beta, tol=1e-11)
     assert batch.rate.shape == batch.gap.shape == batch.iterations.shape == (2, 3, 3)
     assert batch.encoder.shape == (2, 3, 3, 6, 5)
     assert batch.marginal.shape == (2, 3, 3, 5)
     for at in np.ndindex(2, 3, 3):
-        one = blahut_arimoto(p[at[:2]], d, beta[at[2]], tol=1e-11)
+        one = rate_distortion(p[at[:2]], d, beta[at[2]], tol=1e-11)
         assert one.rate.shape == ()
         assert one.encoder.shape == (6, 5)
         for name in ("rate", "distortion", "encoder", "marginal"):
@@ -299,14 +299,14 @@ def test_batches_equal_loops():
 
 def test_256_symbols_at_64_slopes_are_all_certified():
     p, d = discrete_gaussian(256)
-    result = blahut_arimoto(p, d, torch.logspace(-1, 2.5, 64, dtype=torch.float64))
+    result = rate_distortion(p, d, torch.logspace(-1, 2.5, 64, dtype=torch.float64))
     assert result.converged.all()
     assert (result.gap <= 1e-9).all()
 
 
 def test_stopping_early_is_reported():
     p, d = discrete_gaussian(32)
-    result = blahut_arimoto(p, d, [0.0, 5.0], max_iterations=2)
+    result = rate_distortion(p, d, [0.0, 5.0], max_iterations=2)
     assert result.converged.tolist() == [True, False]
     assert result.iterations.tolist() == [0, 2]
     assert result.gap[1] > 1e-9
@@ -314,7 +314,7 @@ def test_stopping_early_is_reported():
 
 def test_an_unreachable_tolerance_is_never_claimed():
     p, d = discrete_gaussian(32)
-    result = blahut_arimoto(p, d, [1.0, 30.0], tol=1e-25)
+    result = rate_distortion(p, d, [1.0, 30.0], tol=1e-25)
     assert (result.converged == (result.gap <= 1e-25)).all()
     assert (result.gap < 1e-11).all()
 
@@ -347,7 +347,7 @@ GOOD = {"p": [0.5, 0.5], "distortion": [[0.0, 1.0], [1.0, 0.0]], "beta": 1.0}
 )
 def test_bad_input_is_named(name, value, says):
     with pytest.raises(ValueError, match=says):
-        blahut_arimoto(**GOOD | {name: value})
+        rate_distortion(**GOOD | {name: value})
 
 
 @pytest.mark.parametrize(
