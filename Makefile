@@ -4,11 +4,13 @@ TORCH ?= 2.13.0
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help book serve test lab check notebooks constraints clean
+.PHONY: help book serve test test-own test-second nightly lab check notebooks constraints clean
 help:
 	@echo "make book         run every chapter that changed, build the site into _build/html"
 	@echo "make serve        show the built site at http://127.0.0.1:8000"
-	@echo "make test         all tests: package, chapters' outputs, pairs, site in a browser"
+	@echo "make test         all tests: package, chapters' outputs, pairs, site in a browser;"
+	@echo "                  what computes is tested once more in another arithmetic"
+	@echo "make nightly      the properties on fresh examples"
 	@echo "make lab          JupyterLab, where a chapter's text and notebook stay in step"
 	@echo "make check        lint, and compare each chapter's text with its notebook"
 	@echo "make notebooks    run changed chapters and store their outputs in chapters/"
@@ -27,11 +29,23 @@ notebooks: .venv/book
 lab: .venv/lab
 	$(BIN)/jupyter lab
 
-# One run of pytest: the package's examples, the tests, then every cell of every chapter.
-test: .venv/test
-	$(BIN)/python -m pytest --doctest-modules --doctest-glob=README.md \
-	  --nbval --nbval-current-env --nbval-cell-timeout=600 --ignore-glob='tests/*.ipynb' \
-	  README.md ibbook tests $(sort $(wildcard chapters/*.ipynb))
+# The package's examples, the tests, then every cell of every chapter: once as this machine counts,
+# and once more, without the tests of what makes a book of it, as another processor might.
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval.ini
+PYTEST = $(BIN)/python -m pytest --doctest-modules --doctest-glob=README.md $(NBVAL) \
+  --ignore-glob='tests/*.ipynb' README.md ibbook tests $(sort $(wildcard chapters/*.ipynb))
+
+test: test-own test-second
+
+test-own: .venv/test
+	$(PYTEST)
+
+test-second: .venv/test
+	env $$(cat tests/second_arithmetic.env) $(PYTEST) --ignore=tests/book --ignore=ibbook/book
+
+# Properties on examples that nobody has tried yet, and on many more of them.
+nightly: .venv/test
+	$(BIN)/python -m pytest --hypothesis-profile=nightly tests --ignore=tests/book
 
 check: .venv/test
 	$(BIN)/ruff check

@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
 
+from ibbook._zeros import unsigned_zeros
+
 # name: (on white, on dark); Okabe and Ito's colours, each set to at least 3:1 against its paper
 COLOURS = {
     "ink": ("#1b2530", "#e6eaef"),
@@ -81,6 +83,7 @@ def show(fig: Figure, *, alt: str) -> None:
     """Display a figure with `alt`: a sentence saying what it shows, with numbers from the data."""
     if len(alt.split()) < 6:
         raise ValueError(f"alt must say in a sentence what the figure shows, got {alt!r}")
+    alt = unsigned_zeros(alt)
     light = _png(fig)
     _repaint(fig)
     dark = _png(fig)

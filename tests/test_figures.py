@@ -95,6 +95,11 @@ def colours_of(png):
     return {f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.unique(flat, axis=0)}
 
 
+def test_a_rounded_zero_has_no_sign_aloud(shown):
+    figures.show(plt.figure(), alt=f"A line that falls from {0.5:.1f} to {-1e-9:.1f} nats.")
+    assert shown[0][0]["text/plain"] == "A line that falls from 0.5 to 0.0 nats."
+
+
 def test_show_stores_light_and_dark_pictures_of_the_same_figure(shown):
     fig, ax = plt.subplots()
     ax.plot([0, 1], [0, 1], color=PALETTE[0])

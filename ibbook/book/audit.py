@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from ibbook._zeros import NEGATIVE_ZERO
 from ibbook.book.chapters import Chapter, chapters, first_line, notebook, read
 from ibbook.book.claims import claims
 from ibbook.book.folders import BookError, root
@@ -72,6 +73,8 @@ def _problems(chapter: Chapter) -> Iterator[str]:
             yield f"{label} ended in an error; repair it and run `make notebooks`"
         if any(output.get("name") == "stderr" for output in cell.outputs):
             yield f"{label} wrote to stderr; silence its cause and run `make notebooks`"
+        if any(NEGATIVE_ZERO.search(text) for text in _texts(cell)):
+            yield f"{label} shows a rounded zero with a minus sign; round, add 0.0{remedy}"
         if marks := _marks(cell) - {IGNORED}:
             yield (
                 f"{label} is marked {' and '.join(sorted(marks))}, which keeps it from being "
@@ -90,6 +93,13 @@ def _code(chapter: Chapter, stored: NotebookNode) -> Iterator[tuple[str, Noteboo
     for number, cell in enumerate(code, 1):
         where = f"chapters/{chapter.stored.name}: code cell {number}"
         yield f"{where} (`{first_line(cell.source)}`)", cell
+
+
+def _texts(cell: NotebookNode) -> Iterator[str]:
+    """What a cell printed and displayed, as text."""
+    for output in cell.outputs:
+        yield output.get("text", "")
+        yield output.get("data", {}).get("text/plain", "")
 
 
 def _marks(cell: NotebookNode) -> set[str]:

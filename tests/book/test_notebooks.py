@@ -72,6 +72,10 @@ def fresh_outputs(stored) -> None:
         (lambda nb: nb.cells.clear(), "has 0 cells, its text has 3"),
         (lambda nb: nb.cells[2].outputs.append(new_output("error")), "ended in an error"),
         (lambda nb: nb.cells[2].outputs[0].update(name="stderr"), "wrote to stderr"),
+        (
+            lambda nb: nb.cells[2].outputs.append(new_output("stream", text="slope -0.00\n")),
+            "shows a rounded zero with a minus sign",
+        ),
     ],
 )
 def test_a_stale_or_empty_notebook_is_named_with_its_remedy(pair, edit, message, capsys):
