@@ -10,9 +10,10 @@ import torch
 from second_device import DEVICE, Remote, SecondDevice, send
 from test_training import CASES
 
-from ibbook import metrics, training
+from ibbook import metrics
 from ibbook.datasets import Dataset, load
 from ibbook.training import Optimiser, fit, grid
+from ibbook.training import ensemble as training
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import torch
 from torch import distributions as D
 from torch._dynamo.backends.debugging import aot_eager
 
-from ibbook import training
 from ibbook._threads import threads
 from ibbook.datasets import Dataset, load
 from ibbook.networks import Convolutions, conv, mlp
@@ -22,6 +21,7 @@ from ibbook.noise import normal
 from ibbook.objective import Objective
 from ibbook.schedules import Schedule, cyclical, linear
 from ibbook.training import Optimiser, Runs, fit, grid, terms
+from ibbook.training import ensemble as training
 
 SMALL = mlp((1, 8, 8), latents=3, hidden=(16,))
 VIB = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=(), outputs=10)
@@ -353,7 +353,7 @@ import sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv.pop()))
-from ibbook import training
+from ibbook.training import ensemble as training
 from ibbook.datasets import load
 from ibbook.networks import mlp
 from ibbook.objective import Objective

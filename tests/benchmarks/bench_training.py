@@ -26,11 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibbook import training
 from ibbook.datasets import Dataset, load
 from ibbook.networks import Network, conv, mlp
 from ibbook.objective import Objective
 from ibbook.training import Runs, fit, grid
+from ibbook.training import ensemble as training
 
 BATCH, LATENTS = 64, 8
 NETWORKS = {
