@@ -1,19 +1,12 @@
-"""Where a GPU would be: members train and are scored on another device, without mixing the two."""
+"""Where a GPU would be: codes are scored on another device, without mixing the two."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
-import numpy as np
 import pytest
 import torch
 from second_device import DEVICE, Remote, SecondDevice, send
-from test_training import CASES
 
 from ibbook import metrics
-from ibbook.datasets import Dataset, load
-from ibbook.training import Optimiser, fit, grid
-from ibbook.training import ensemble as training
 
 
 @pytest.fixture(scope="module")
@@ -65,44 +58,3 @@ def test_the_second_device_is_as_strict_as_a_gpu(arrays):
             send(codes).numpy()
         assert isinstance(torch.zeros(3, device=DEVICE), Remote)
         assert not isinstance(send(codes).cpu(), Remote)
-
-
-@pytest.mark.parametrize(("network", "objective"), CASES.values(), ids=CASES)
-def test_all_of_training_but_the_backward_pass_runs_there(monkeypatch, network, objective):
-    def flat(share, loss):
-        """In place of autograd, which knows no second device."""
-        return [torch.zeros_like(w) for w in share.weights]
-
-    monkeypatch.setattr(training._Share, "_gradients", flat)
-    monkeypatch.setattr(training, "_precision", lambda _: nullcontext())  # it has no bfloat16
-    monkeypatch.setitem(training.NUMBERS, DEVICE.type, training.NUMBERS["cpu"])
-    digits = load("digits")
-    digits = Dataset.from_arrays(
-        digits.images[:], labels=digits.labels, factors=digits.labels[:, None], scale=digits.scale
-    )
-    members = grid(beta=[1, 4], seed=range(2), learning_rate=[1e-4, 1e-3])
-
-    def results(device):
-        optimiser = Optimiser(average=0.9)
-        runs = fit(
-            network, objective, digits, members,
-            steps=60, batch_size=32, optimiser=optimiser, device=device,
-        )  # fmt: skip
-        pixels = digits.images[:20] / digits.scale
-        tables = [runs.history.drop(columns="seconds"), runs.evaluate(digits, samples=2)]
-        if network.latent == "gaussian":
-            tables.append(
-                metrics.evaluate(
-                    runs, digits, ["mig", "sap"], seeds=range(2), points=1000, codes="sample"
-                )
-            )
-        return tables, runs.encode(pixels)[0]
-
-    expected, code = results("cpu")
-    with SecondDevice():
-        found, there = results(DEVICE)
-    assert isinstance(there, Remote)
-    torch.testing.assert_close(there.local, code, rtol=1e-4, atol=1e-5)
-    for one, other in zip(found, expected, strict=True):
-        numbers = one.select_dtypes("number").columns
-        np.testing.assert_allclose(one[numbers], other[numbers], rtol=1e-4, atol=1e-5)

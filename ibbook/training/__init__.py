@@ -1,5 +1,14 @@
-"""One trainer for many models: members with their own beta, seed or learning rate, all at once."""
+"""One trainer for many models: members with their own beta, seed or learning rate, all at once.
 
-from ibbook.training.ensemble import Optimiser, Runs, Terms, fit, grid, terms
+A member's weights, batches and noise are functions of its own seed and the step. So it ends where
+it would have ended alone, and a run that was killed goes on from its checkpoint as if nothing had
+happened.
+"""
 
-__all__ = ["Optimiser", "Runs", "Terms", "fit", "grid", "terms"]
+from ibbook.training.ensemble import Runs
+from ibbook.training.fit import fit
+from ibbook.training.loss import Terms, terms
+from ibbook.training.members import Member, grid
+from ibbook.training.optimiser import Optimiser
+
+__all__ = ["Member", "Optimiser", "Runs", "Terms", "fit", "grid", "terms"]

@@ -29,8 +29,7 @@ from torch.nn import functional as F
 from ibbook.datasets import Dataset, load
 from ibbook.networks import Network, conv, mlp
 from ibbook.objective import Objective
-from ibbook.training import Runs, fit, grid
-from ibbook.training import ensemble as training
+from ibbook.training import Runs, fit, grid, share
 
 BATCH, LATENTS = 64, 8
 NETWORKS = {
@@ -171,7 +170,7 @@ def test_one_and_sixteen_members_on_two_cores(kind):
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_64_members_on_a_gpu(kind, compiled, monkeypatch):
-    monkeypatch.setattr(training, "_fuses", lambda *_: compiled)
+    monkeypatch.setattr(share, "_fuses", lambda *_: compiled)
     data, steps = pictures(kind), 2048
     images = (data.images[:] / data.scale).cuda()
 

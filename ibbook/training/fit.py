@@ -1,0 +1,147 @@
+"""The loop: every member a stretch of steps further, until all have taken theirs."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ibbook._threads import threads
+from ibbook.datasets import Dataset
+from ibbook.networks import Network
+from ibbook.objective import Objective
+from ibbook.training.checkpoint import fingerprint, plain, run_name
+from ibbook.training.checks import check_fit
+from ibbook.training.ensemble import Runs
+from ibbook.training.feed import NUMBERS
+from ibbook.training.members import Member, check_member
+from ibbook.training.optimiser import Optimiser
+from ibbook.training.share import Share
+from ibbook.training.state import State
+
+SMALL = 1 << 27  # work, weights times pictures of a step, that one thread does fastest for a member
+
+
+def fit(
+    network: Network,
+    objective: Objective,
+    data: Dataset,
+    members: Sequence[Member],
+    *,
+    steps: int,
+    batch_size: int,
+    optimiser: Optimiser | None = None,
+    device: torch.device | str | None = None,
+    log_every: int | None = None,
+    checkpoint: Path | str | None = None,
+    checkpoint_seconds: float = 180.0,
+) -> Runs:
+    """Train every member at once, and return their curves and weights.
+
+    A member is a dict with any of beta, l2, seed and learning_rate. Each sees the data in its own
+    random order, epoch by epoch, without the last incomplete batch. A GPU trains all members in one
+    step, compiled in long runs (TORCH_COMPILE_DISABLE=1 keeps it plain); the threads of a CPU share
+    them out.
+
+    A member whose loss is no longer finite stops there: it is named in `Runs.diverged`, its weights
+    become NaN, so that nothing is read off them by mistake, and the others go on. `checkpoint` is a
+    folder: a file of this run is written there every `checkpoint_seconds`, named by a hash of all
+    that the run depends on but `steps`, and a run that finds its own file goes on from it.
+
+    >>> from ibbook.datasets import load
+    >>> from ibbook.networks import mlp
+    >>> from ibbook.training import grid
+    >>> net = mlp((1, 8, 8), latents=2, hidden=(16,))
+    >>> runs = fit(net, Objective(), load("digits"), grid(beta=[1, 4], seed=range(2)),
+    ...            steps=4, batch_size=32)
+    >>> runs.final[["beta", "seed", "step"]].values.tolist()
+    [[1, 0, 4], [1, 1, 4], [4, 0, 4], [4, 1, 4]]
+    """
+    members = [check_member(m, i) for i, m in enumerate(members)]
+    check_fit(network, objective, data, members, steps, batch_size)
+    optimiser = optimiser or Optimiser()
+    device = _device(device)
+    log_every = log_every or max(1, steps // 100)
+    seeds = torch.tensor([m["seed"] for m in members], device=device)
+    state = State(network.build(seeds), optimiser, members)
+    path, run = None, {}
+    if checkpoint is not None:
+        run = {
+            "network": asdict(network),
+            "objective": asdict(objective),
+            "members": [plain(m) for m in members],
+            "optimiser": asdict(optimiser),
+            "data": [data.name, len(data), list(data.images.shape[1:]), fingerprint(data)],
+            "batch_size": batch_size,
+            "log_every": log_every,
+        }
+        path = Path(checkpoint) / run_name(run)
+        if path.exists():
+            state.restore(path, steps)
+
+    parts = _parts(len(members), device)
+    shares = [Share(state, part, objective, data, batch_size) for part in parts]
+    size = sum(w[0].numel() for w in state.weights)
+    bar = tqdm(initial=state.step, total=steps, disable=None)
+    with bar, _workers(len(shares), size * batch_size) as each:
+        if state.step < steps:
+            for share in shares:
+                share.fuse(state.step, steps)
+        begun, saved = time.monotonic() - state.seconds, time.monotonic()
+        while state.step < steps:
+            stretch = range(state.step, min(steps, *(s.feed.end(state.step) for s in shares)))
+            values = torch.cat([*each(Share.train, shares, itertools.repeat(stretch))], 1)
+            state.step, state.seconds = stretch.stop, time.monotonic() - begun
+            ends = (s + 1 for s in stretch)
+            state.look(values, due=[s for s in ends if s % log_every == 0 or s == steps])
+            bar.update(len(stretch))
+            if state.rows and not bar.disable:
+                rate, distortion = (state.rows[-1][k] for k in ("rate", "distortion"))
+                bar.set_postfix(rate=f"{rate:.2f}", distortion=f"{distortion:.2f}")
+            if path is not None and time.monotonic() - saved >= checkpoint_seconds:
+                state.save(path, run)
+                saved = time.monotonic()
+    if path is not None:
+        state.save(path, run)
+    return Runs(network, objective, members, state.result(), state.rows, state.diverged)
+
+
+def _parts(members: int, device: torch.device) -> list[slice]:
+    """Neighbours for each thread of a CPU; a GPU takes all members at once."""
+    count = min(members, torch.get_num_threads()) if device.type == "cpu" else 1
+    ends = [members * k // count for k in range(count + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+
+@contextmanager
+def _workers(shares: int, work: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """`map` on a thread for each share, which splits what is left of PyTorch's threads."""
+    own = torch.get_num_threads() // shares if work > SMALL else 1
+    with threads(own):
+        if shares == 1:
+            yield map
+        else:
+            with ThreadPoolExecutor(shares, "fit", torch.set_num_threads, (own,)) as pool:
+                yield pool.map
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device)
+    if device.type not in NUMBERS:
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {str(device)!r}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device is {str(device)!r}, but this machine has no GPU that PyTorch can use; "
+            "leave device out to train on the CPU"
+        )
+    return device

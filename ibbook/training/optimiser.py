@@ -1,0 +1,35 @@
+"""Adam, as the members share it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ibbook.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Adam (Kingma and Ba, 2015), shared by the members; each may have its own learning rate.
+
+    decay:    the learning rate's factor at each step, 1 without it
+    average:  keep a moving average of the weights, of this decay, and return it; 0 for none
+    """
+
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    decay: Schedule | None = None
+    average: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_rate(self.learning_rate)
+        if not all(0 <= b < 1 for b in (*self.betas, self.average)):
+            raise ValueError(
+                f"betas and average must lie in [0, 1), got {self.betas} and {self.average}"
+            )
+
+
+def check_rate(rate: float) -> None:
+    if not 0 < rate < math.inf:
+        raise ValueError(f"learning_rate must be positive and finite, got {rate!r}")

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+from small_networks import SMALL, assert_same, weights
+
+from ibbook.objective import Objective
+from ibbook.training import Runs, fit
+
+RUN = """
+import os, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(int(sys.argv.pop()))
+from ibbook.training import Optimiser, fit, share
+from ibbook.datasets import load
+from ibbook.networks import mlp
+from ibbook.objective import Objective
+from ibbook.schedules import linear
+network = mlp((1, 8, 8), latents=3, hidden=(16,))
+members = [dict(seed=0), dict(seed=1, beta=linear(0, 4, 300)), dict(seed=2, learning_rate=1e6)]
+where, out, halt = map(str, sys.argv[1:])
+if halt == "step":
+    inner, calls = share.terms, []
+    def terms(*args):
+        calls.append(1)
+        if len(calls) == 217:
+            print("ready", flush=True); time.sleep(60)
+        return inner(*args)
+    share.terms = terms
+if halt == "write":
+    inner, calls = os.replace, []
+    def replace(a, b):
+        calls.append(1)
+        if len(calls) == 6:
+            print("ready", flush=True); time.sleep(60)
+        inner(a, b)
+    os.replace = replace
+runs = fit(network, Objective(), load("digits"), members, steps=300, batch_size=16,
+    log_every=37, optimiser=Optimiser(average=0.99), checkpoint=where,
+    checkpoint_seconds=0)
+runs.save(out)
+"""
+
+
+@pytest.mark.parametrize(("halt", "threads"), [("step", 1), ("step", 2), ("write", 2)])
+def test_a_run_killed_in_a_step_or_a_write_ends_bit_for_bit_like_one_that_was_not(
+    tmp_path, halt, threads
+):
+    def start(name, halt):
+        paths = [str(tmp_path / f"{name}.checkpoint"), str(tmp_path / f"{name}.runs")]
+        call = [sys.executable, "-c", RUN, *paths, halt, str(threads)]
+        return subprocess.Popen(call, stdout=subprocess.PIPE)
+
+    with start("killed", halt) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed.runs").exists()
+    for name in ("killed", "whole"):
+        with start(name, "no") as process:
+            pass
+        assert process.returncode == 0
+    killed, whole = (Runs.load(tmp_path / f"{n}.runs") for n in ("killed", "whole"))
+    for one, other in zip(killed.models.parameters(), whole.models.parameters(), strict=True):
+        assert torch.equal(one.nan_to_num(), other.nan_to_num())
+    assert killed.diverged == whole.diverged
+    assert killed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
+
+
+def test_a_folder_of_checkpoints_keeps_each_run_apart_and_takes_up_its_own(digits, tmp_path):
+    options = {"batch_size": 16, "log_every": 5}
+    half, other = digits.split(0.5, 0.5)[0], digits.split(0.5, 0.5, seed=1)[0]
+    calls = [
+        (Objective(), half, [{}]),
+        (Objective(beta=2.0), half, [{}]),
+        (Objective(anchors={2: 0.5}), half, [{}]),
+        (Objective(), half, [{"seed": 1}]),
+        (Objective(), other, [{}]),
+    ]
+    for count, call in enumerate(calls, 1):
+        first = fit(SMALL, *call, steps=5, checkpoint=tmp_path, **options)
+        assert_same(weights(first), weights(fit(SMALL, *call, steps=5, **options)), rtol=0, atol=0)
+        assert len(list(tmp_path.iterdir())) == count
+    for call in calls:
+        longer = fit(SMALL, *call, steps=10, checkpoint=tmp_path, **options)
+        whole = fit(SMALL, *call, steps=10, **options)
+        assert_same(weights(longer), weights(whole), rtol=0, atol=0)
+        assert longer.history["seconds"].iloc[0] != whole.history["seconds"].iloc[0]
+    assert len(list(tmp_path.iterdir())) == len(calls)
+    with pytest.raises(ValueError, match=r"is at step 10, beyond steps=5; name another folder"):
+        fit(SMALL, *calls[0], steps=5, checkpoint=tmp_path, **options)
+
+
+def test_a_checkpoint_is_named_by_the_hash_of_the_run_in_its_header(digits, tmp_path):
+    objective = Objective(anchors={2: 0.5, 0: 0.1})
+    fit(SMALL, objective, digits, [{}], steps=1, batch_size=16, checkpoint=tmp_path)
+    (path,) = tmp_path.iterdir()
+    with safetensors.safe_open(path, "pt") as file:
+        run = json.loads(file.metadata()["ibbook"])["run"]
+    digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+    assert path.name == f"{digest[:16]}.safetensors"
+
+
+def test_a_file_of_another_format_is_refused(tmp_path):
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "alien")
+    with pytest.raises(ValueError, match="format None, this version reads 1"):
+        Runs.load(tmp_path / "alien")

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_networks import CASES, LABELS, MEMBERS, SMALL, VIB, assert_same, weights
+
+from ibbook.datasets import Dataset
+from ibbook.networks import mlp
+from ibbook.objective import Objective
+from ibbook.training import Optimiser, fit, grid, share
+
+
+@pytest.mark.parametrize(("network", "objective"), CASES.values(), ids=CASES)
+def test_a_member_alone_equals_the_same_member_among_sixteen(digits, network, objective):
+    options = {"steps": 100, "batch_size": 16, "log_every": 50}
+    together = fit(network, objective, digits, MEMBERS, **options)
+    for i in (0, 6, 15):
+        alone = fit(network, objective, digits, [MEMBERS[i]], **options)
+        assert_same(weights(together, i), weights(alone), atol=1e-5, rtol=1e-5)
+        rows = together.history.query("member == @i")
+        np.testing.assert_allclose(rows["loss"], alone.history["loss"], rtol=1e-5)
+
+
+def test_the_order_of_members_does_not_matter(digits):
+    options = {"steps": 30, "batch_size": 16}
+    forward = fit(SMALL, Objective(), digits, MEMBERS, **options)
+    backward = fit(SMALL, Objective(), digits, MEMBERS[::-1], **options)
+    for i in range(16):
+        assert_same(weights(forward, i), weights(backward, 15 - i), atol=1e-6, rtol=1e-6)
+
+
+def test_threads_share_the_members_and_do_not_change_them(digits, tmp_path):
+    options = {"batch_size": 16, "log_every": 7, "checkpoint": tmp_path}
+    wild = [*MEMBERS[:4], {"seed": 1, "learning_rate": 1e30}]
+    try:
+        torch.set_num_threads(3)
+        fit(SMALL, Objective(), digits, wild, steps=42, **options)
+        assert torch.get_num_threads() == 3
+        torch.set_num_threads(2)
+        shared = fit(SMALL, Objective(), digits, wild, steps=63, **options)
+    finally:
+        torch.set_num_threads(1)
+    assert len(list(tmp_path.iterdir())) == 1
+    options.pop("checkpoint")
+    alone = fit(SMALL, Objective(), digits, wild, steps=63, **options)
+    for i in range(4):
+        assert_same(weights(shared, i), weights(alone, i), atol=1e-5, rtol=1e-5)
+    assert shared.diverged.keys() == alone.diverged.keys() == {4}
+    columns = ["member", "step", "loss", "rate"]
+    np.testing.assert_allclose(shared.history[columns], alone.history[columns], rtol=1e-5)
+
+
+def test_a_mistake_in_one_thread_is_raised_and_the_threads_are_given_back(digits, monkeypatch):
+    def broken(*args):
+        raise ArithmeticError("a mistake")
+
+    monkeypatch.setattr(share, "terms", broken)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ArithmeticError, match="a mistake"):
+            fit(SMALL, Objective(), digits, MEMBERS, steps=5, batch_size=16)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_training_lowers_the_loss_and_beta_lowers_the_rate(digits):
+    runs = fit(
+        SMALL,
+        Objective(),
+        digits,
+        grid(beta=[0.5, 8.0], seed=range(2)),
+        steps=400,
+        batch_size=64,
+        log_every=100,
+        optimiser=Optimiser(learning_rate=3e-3),
+    )
+    table = runs.history.pivot(index="step", columns="member", values="loss")
+    assert (table.iloc[-1] < table.iloc[0]).all()
+    rate = runs.final.groupby("beta")["rate"].mean()
+    assert rate[0.5] > 2 * rate[8.0]
+
+
+UNLABELLED = Dataset.from_arrays(np.zeros((20, 8, 8), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"members": [{"bta": 1.0}]}, r"member 0 has the key 'bta'.*did you mean 'beta'"),
+        ({"members": []}, "members must not be empty"),
+        ({"members": [{"beta": -1.0}]}, "beta must be finite and >= 0, got -1.0"),
+        ({"members": [{"beta": [1.0, 2.0]}]}, "beta has 2 entries for 3 latents"),
+        ({"members": [{"l2": -1.0}]}, "l2 must be finite and >= 0"),
+        ({"members": [{"seed": 0.5}]}, "seed must be an integer >= 0, got 0.5"),
+        ({"members": [{"learning_rate": 0.0}]}, "learning_rate must be positive"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"batch_size": 21}, r"batch_size must lie in 1\.\.20, the data's size, got 21"),
+        ({"network": mlp((1, 4, 4), latents=2)}, r"pictures of shape \(1, 8, 8\), but network"),
+        ({"network": VIB}, "network.outputs must be 64"),
+        ({"network": VIB, "objective": LABELS}, "target is 'labels', but own has none"),
+        ({"objective": Objective(anchors={3: 0.5})}, "anchors names latent 3, but there are 3"),
+    ],
+)
+def test_bad_input_is_named_before_training_starts(change, message):
+    call = {
+        "network": SMALL,
+        "objective": Objective(),
+        "members": [{}],
+        "steps": 1,
+        "batch_size": 4,
+    }
+    call |= change
+    with pytest.raises(ValueError, match=message):
+        fit(call.pop("network"), call.pop("objective"), UNLABELLED, call.pop("members"), **call)
+
+
+def test_labels_beyond_the_outputs_are_named(digits):
+    network = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=(), outputs=5)
+    with pytest.raises(ValueError, match=r"data has 10 classes, but network\.outputs is 5"):
+        fit(network, LABELS, digits, [{}], steps=1, batch_size=4)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="device is 'cuda', but this machine has no GPU"):
+        fit(SMALL, Objective(), UNLABELLED, [{}], steps=1, batch_size=4, device="cuda")
+
+
+def test_a_device_that_no_one_has_tried_is_refused(digits):
+    with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'meta'"):
+        fit(SMALL, Objective(), digits, grid(seed=[0]), steps=1, batch_size=8, device="meta")
