@@ -19,7 +19,7 @@ from ibbook.metrics.interventions import beta_vae_score, factor_vae_score
 from ibbook.metrics.mutual_information import i_m, mig, modularity
 from ibbook.metrics.predictors import dci, explicitness, sap
 from ibbook.metrics.unsupervised import active_units, code_total_correlation
-from ibbook.training import Runs
+from ibbook.training import Ensemble
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,7 +36,7 @@ NAMES = (*PLAIN, *SEEDED, *ALONE, "dci")
 
 
 def evaluate(
-    runs: Runs,
+    runs: Ensemble,
     dataset: Dataset,
     metrics: Iterable[str] | Mapping[str, Metric] = ("mig", "sap", "factor_vae_score"),
     *,
@@ -100,7 +100,7 @@ def evaluate(
 
 
 def _draw(
-    runs: Runs,
+    runs: Ensemble,
     dataset: Dataset,
     members: list[int],
     points: int,
@@ -133,7 +133,7 @@ def _named(name: str, z: Tensor, factors: Tensor, seed: int) -> dict[str, Tensor
 
 
 def _check(
-    runs: Runs, dataset: Dataset, names: Iterable[str], seeds: list[int], codes: str
+    runs: Ensemble, dataset: Dataset, names: Iterable[str], seeds: list[int], codes: str
 ) -> None:
     for name in names:
         if name not in NAMES:

@@ -5,10 +5,10 @@ it would have ended alone, and a run that was killed goes on from its checkpoint
 happened.
 """
 
-from ibbook.training.ensemble import Runs
+from ibbook.training.ensemble import Ensemble
 from ibbook.training.fit import fit
 from ibbook.training.loss import Terms, terms
 from ibbook.training.members import Member, grid
 from ibbook.training.optimiser import Optimiser
 
-__all__ = ["Member", "Optimiser", "Runs", "Terms", "fit", "grid", "terms"]
+__all__ = ["Ensemble", "Member", "Optimiser", "Terms", "fit", "grid", "terms"]

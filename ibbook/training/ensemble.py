@@ -31,7 +31,7 @@ from ibbook.training.members import parameters
 PICTURES = 1024  # that the members together look at in one go, once trained
 
 
-class Runs:
+class Ensemble:
     """What `fit` returns: tidy curves, and the trained members.
 
     members:   one dict for each
@@ -105,10 +105,10 @@ class Runs:
         >>> data = load("digits")
         >>> net = mlp((1, 8, 8), latents=2, hidden=(16,), decoder=(), outputs=10)
         >>> vib = Objective(beta=1e-3, output="categorical", target="labels")
-        >>> runs = fit(net, vib, data, grid(seed=range(3)), steps=4, batch_size=32)
-        >>> runs.predict(data.images[:5] / data.scale, samples=12).shape
+        >>> ensemble = fit(net, vib, data, grid(seed=range(3)), steps=4, batch_size=32)
+        >>> ensemble.predict(data.images[:5] / data.scale, samples=12).shape
         torch.Size([3, 5, 10])
-        >>> list(runs.evaluate(data, samples=12).columns)[2:]
+        >>> list(ensemble.evaluate(data, samples=12).columns)[2:]
         ['samples', 'distortion', 'rate', 'rate_0', 'rate_1', 'accuracy']
         """
         model = self._chosen(members)
@@ -205,7 +205,7 @@ class Runs:
         write(Path(path), dict(self.models.state_dict()), header)
 
     @classmethod
-    def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> Runs:
+    def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> Ensemble:
         """What `save` wrote."""
         tensors, header = read(Path(path), device)
         network = as_tuples(Network, header["network"])

@@ -20,7 +20,7 @@ from ibbook.networks import Network
 from ibbook.objective import Objective
 from ibbook.training.checkpoint import fingerprint, plain, run_name
 from ibbook.training.checks import check_fit
-from ibbook.training.ensemble import Runs
+from ibbook.training.ensemble import Ensemble
 from ibbook.training.feed import NUMBERS
 from ibbook.training.members import Member, check_member
 from ibbook.training.optimiser import Optimiser
@@ -43,7 +43,7 @@ def fit(
     log_every: int | None = None,
     checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 180.0,
-) -> Runs:
+) -> Ensemble:
     """Train every member at once, and return their curves and weights.
 
     A member is a dict with any of beta, l2, seed and learning_rate. Each sees the data in its own
@@ -51,18 +51,19 @@ def fit(
     step, compiled in long runs (TORCH_COMPILE_DISABLE=1 keeps it plain); the threads of a CPU share
     them out.
 
-    A member whose loss is no longer finite stops there: it is named in `Runs.diverged`, its weights
-    become NaN, so that nothing is read off them by mistake, and the others go on. `checkpoint` is a
-    folder: a file of this run is written there every `checkpoint_seconds`, named by a hash of all
-    that the run depends on but `steps`, and a run that finds its own file goes on from it.
+    A member whose loss is no longer finite stops there: it is named in `Ensemble.diverged`, its
+    weights become NaN, so that nothing is read off them by mistake, and the others go on.
+    `checkpoint` is a folder: a file of this run is written there every `checkpoint_seconds`, named
+    by a hash of all that the run depends on but `steps`, and a run that finds its own file goes on
+    from it.
 
     >>> from ibbook.datasets import load
     >>> from ibbook.networks import mlp
     >>> from ibbook.training import grid
     >>> net = mlp((1, 8, 8), latents=2, hidden=(16,))
-    >>> runs = fit(net, Objective(), load("digits"), grid(beta=[1, 4], seed=range(2)),
-    ...            steps=4, batch_size=32)
-    >>> runs.final[["beta", "seed", "step"]].values.tolist()
+    >>> ensemble = fit(net, Objective(), load("digits"), grid(beta=[1, 4], seed=range(2)),
+    ...                steps=4, batch_size=32)
+    >>> ensemble.final[["beta", "seed", "step"]].values.tolist()
     [[1, 0, 4], [1, 1, 4], [4, 0, 4], [4, 1, 4]]
     """
     members = [check_member(m, i) for i, m in enumerate(members)]
@@ -111,7 +112,7 @@ def fit(
                 saved = time.monotonic()
     if path is not None:
         state.save(path, run)
-    return Runs(network, objective, members, state.result(), state.rows, state.diverged)
+    return Ensemble(network, objective, members, state.result(), state.rows, state.diverged)
 
 
 def _parts(members: int, device: torch.device) -> list[slice]:

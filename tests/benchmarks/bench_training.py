@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from ibbook.datasets import Dataset, load
 from ibbook.networks import Network, conv, mlp
 from ibbook.objective import Objective
-from ibbook.training import Runs, fit, grid, share
+from ibbook.training import Ensemble, fit, grid, share
 
 BATCH, LATENTS = 64, 8
 NETWORKS = {
@@ -96,7 +96,7 @@ def pictures(kind: str) -> Dataset:
     return Dataset.from_arrays(drawn.images[:], scale=drawn.scale)
 
 
-def ensemble(kind: str, data: Dataset, steps: int, members: int) -> Runs:
+def ensemble(kind: str, data: Dataset, steps: int, members: int) -> Ensemble:
     network: Network = NETWORKS[kind]
     return fit(
         network,
@@ -176,8 +176,8 @@ def test_64_members_on_a_gpu(kind, compiled, monkeypatch):
 
     def training_seconds(members: int) -> float:
         """Without compiling, which a long run does once."""
-        runs = (ensemble(kind, data, steps, members) for _ in range(ROUNDS))
-        return median(run.final["seconds"].max() for run in runs)
+        trained = (ensemble(kind, data, steps, members) for _ in range(ROUNDS))
+        return median(one.final["seconds"].max() for one in trained)
 
     (peer,) = seconds(partial(plain, kind, images, steps))
     slower, faster = training_seconds(1) / peer, 64 * peer / training_seconds(64)

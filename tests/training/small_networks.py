@@ -28,8 +28,8 @@ MEMBERS = [
 ]
 
 
-def weights(runs, member=0):
-    return {k: v[member] for k, v in runs.models.state_dict().items()}
+def weights(ensemble, member=0):
+    return {k: v[member] for k, v in ensemble.models.state_dict().items()}
 
 
 def assert_same(one, other, **tolerance):

@@ -12,7 +12,7 @@ import torch
 from small_networks import SMALL, assert_same, weights
 
 from ibbook.objective import Objective
-from ibbook.training import Runs, fit
+from ibbook.training import Ensemble, fit
 
 RUN = """
 import os, sys, time
@@ -43,10 +43,10 @@ if halt == "write":
             print("ready", flush=True); time.sleep(60)
         inner(a, b)
     os.replace = replace
-runs = fit(network, Objective(), load("digits"), members, steps=300, batch_size=16,
+ensemble = fit(network, Objective(), load("digits"), members, steps=300, batch_size=16,
     log_every=37, optimiser=Optimiser(average=0.99), checkpoint=where,
     checkpoint_seconds=0)
-runs.save(out)
+ensemble.save(out)
 """
 
 
@@ -55,7 +55,7 @@ def test_a_run_killed_in_a_step_or_a_write_ends_bit_for_bit_like_one_that_was_no
     tmp_path, halt, threads
 ):
     def start(name, halt):
-        paths = [str(tmp_path / f"{name}.checkpoint"), str(tmp_path / f"{name}.runs")]
+        paths = [str(tmp_path / f"{name}.checkpoint"), str(tmp_path / f"{name}.ensemble")]
         call = [sys.executable, "-c", RUN, *paths, halt, str(threads)]
         return subprocess.Popen(call, stdout=subprocess.PIPE)
 
@@ -63,12 +63,12 @@ def test_a_run_killed_in_a_step_or_a_write_ends_bit_for_bit_like_one_that_was_no
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed.runs").exists()
+    assert not (tmp_path / "killed.ensemble").exists()
     for name in ("killed", "whole"):
         with start(name, "no") as process:
             pass
         assert process.returncode == 0
-    killed, whole = (Runs.load(tmp_path / f"{n}.runs") for n in ("killed", "whole"))
+    killed, whole = (Ensemble.load(tmp_path / f"{n}.ensemble") for n in ("killed", "whole"))
     for one, other in zip(killed.models.parameters(), whole.models.parameters(), strict=True):
         assert torch.equal(one.nan_to_num(), other.nan_to_num())
     assert killed.diverged == whole.diverged
@@ -112,4 +112,4 @@ def test_a_checkpoint_is_named_by_the_hash_of_the_run_in_its_header(digits, tmp_
 def test_a_file_of_another_format_is_refused(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "alien")
     with pytest.raises(ValueError, match="format None, this version reads 1"):
-        Runs.load(tmp_path / "alien")
+        Ensemble.load(tmp_path / "alien")

@@ -12,38 +12,39 @@ from ibbook.datasets import Dataset
 from ibbook.networks import mlp
 from ibbook.objective import Objective
 from ibbook.schedules import Schedule, cyclical
-from ibbook.training import Optimiser, Runs, fit, grid
+from ibbook.training import Ensemble, Optimiser, fit, grid
 
 LINEAR = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=())
 
 
 @pytest.fixture(scope="module")
-def linear_runs(digits):
+def linear_ensemble(digits):
     """Linear decoders, whose mean output and mean squared error have closed forms."""
     objective = Objective(output="gaussian", variance=0.5)
     return fit(LINEAR, objective, digits, grid(seed=[4, 9, 4]), steps=20, batch_size=16)
 
 
-def closed_form(runs, data):
+def closed_form(ensemble, data):
     """Mean, variance and squared error of every pixel's prediction, of every member."""
     x = data.images[:] / data.scale
-    mean, log_variance = runs.encode(x)
-    (layer,) = (m for m in runs.models.decoder if hasattr(m, "weight"))
+    mean, log_variance = ensemble.encode(x)
+    (layer,) = (m for m in ensemble.models.decoder if hasattr(m, "weight"))
     output = mean @ layer.weight + layer.bias[:, None]
     variance = log_variance.exp() @ layer.weight.square()
     return output, variance, (output - x.flatten(1)).square() + variance
 
 
-def test_runs_come_back_from_their_file_and_choose_members(digits, tmp_path):
+def test_an_ensemble_comes_back_from_its_file_and_chooses_members(digits, tmp_path):
     members = [{"seed": 0, "beta": cyclical(10, 2)}, {"seed": 1, "beta": [1.0, 2.0, 3.0]}]
     objective = Objective(anchors={2: 0.5}, l2=0.1)
-    runs = fit(SMALL, objective, digits, members, steps=10, batch_size=32)
-    runs.save(tmp_path / "runs")
-    back = Runs.load(tmp_path / "runs")
-    assert_same(dict(runs.models.state_dict()), dict(back.models.state_dict()), rtol=0, atol=0)
-    assert (back.network, back.objective, back.members) == (runs.network, objective, runs.members)
+    ensemble = fit(SMALL, objective, digits, members, steps=10, batch_size=32)
+    ensemble.save(tmp_path / "ensemble")
+    back = Ensemble.load(tmp_path / "ensemble")
+    assert_same(dict(ensemble.models.state_dict()), dict(back.models.state_dict()), rtol=0, atol=0)
+    assert (back.network, back.objective) == (SMALL, objective)
+    assert back.members == ensemble.members
     assert isinstance(back.members[0]["beta"], Schedule)
-    assert back.history.equals(runs.history)
+    assert back.history.equals(ensemble.history)
 
     images = digits.images[:7] / digits.scale
     mean, log_variance = back.encode(images)
@@ -59,31 +60,31 @@ def test_runs_come_back_from_their_file_and_choose_members(digits, tmp_path):
         back.encode(images, [2])
 
 
-def test_predictions_average_over_the_noise_of_a_linear_decoder(digits, linear_runs):
+def test_predictions_average_over_the_noise_of_a_linear_decoder(digits, linear_ensemble):
     few = digits.sample(40)
-    output, variance, _ = closed_form(linear_runs, few)
+    output, variance, _ = closed_form(linear_ensemble, few)
     for samples in (1, 400):
-        predicted = linear_runs.predict(few.images[:] / few.scale, samples=samples)
+        predicted = linear_ensemble.predict(few.images[:] / few.scale, samples=samples)
         scores = (predicted - output) / (variance / samples).sqrt()
         assert scores.mean().abs() < 5 * (3 / scores.numel()) ** 0.5 * 64**0.5
         assert scores.square().mean().sqrt().item() == pytest.approx(1, abs=0.1)
 
 
-def test_predictions_depend_on_member_seed_and_place_and_not_on_company(digits, linear_runs):
+def test_predictions_depend_on_member_seed_and_place_and_not_on_company(digits, linear_ensemble):
     x = digits.images[:1500] / digits.scale
-    whole = linear_runs.predict(x, samples=2)
+    whole = linear_ensemble.predict(x, samples=2)
     assert whole.shape == (3, 1500, 64)
-    torch.testing.assert_close(linear_runs.predict(x[:7], samples=2), whole[:, :7])
-    torch.testing.assert_close(linear_runs.predict(x, samples=2, members=[1]), whole[1:2])
+    torch.testing.assert_close(linear_ensemble.predict(x[:7], samples=2), whole[:, :7])
+    torch.testing.assert_close(linear_ensemble.predict(x, samples=2, members=[1]), whole[1:2])
     torch.testing.assert_close(whole[0], whole[2])  # the same member twice
-    output = linear_runs.decode(linear_runs.encode(x)[0])
-    one, other = whole - output, linear_runs.predict(x, samples=2, seed=1) - output
+    output = linear_ensemble.decode(linear_ensemble.encode(x)[0])
+    one, other = whole - output, linear_ensemble.predict(x, samples=2, seed=1) - output
     for a, b in ((one[0], other[0]), (one[0], one[1]), (one[0, 1:], one[0, :-1])):
         assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].abs() < 0.05
 
 
-def test_evaluation_of_images_has_the_closed_form_of_a_linear_decoder(digits, linear_runs):
-    table = linear_runs.evaluate(digits, samples=30)
+def test_evaluation_of_images_has_the_closed_form_of_a_linear_decoder(digits, linear_ensemble):
+    table = linear_ensemble.evaluate(digits, samples=30)
     columns = ["member", "seed", "samples", "distortion", "rate", "rate_0", "rate_1", "rate_2"]
     assert list(table.columns) == [*columns, "error"]
     assert table[["member", "seed", "samples"]].values.tolist() == [
@@ -91,40 +92,41 @@ def test_evaluation_of_images_has_the_closed_form_of_a_linear_decoder(digits, li
         [1, 9, 30],
         [2, 4, 30],
     ]
-    error = closed_form(linear_runs, digits)[2].sum(2).mean(1)
+    error = closed_form(linear_ensemble, digits)[2].sum(2).mean(1)
     np.testing.assert_allclose(table["error"], error, rtol=0.01)
     constant = 32 * np.log(2 * np.pi * 0.5)
     np.testing.assert_allclose(table["distortion"], table["error"] + constant, rtol=1e-5)
-    mean, log_variance = linear_runs.encode(digits.images[:] / digits.scale)
+    mean, log_variance = linear_ensemble.encode(digits.images[:] / digits.scale)
     prior = D.Normal(torch.zeros(()), torch.ones(()))
     rate = D.kl_divergence(D.Normal(mean, (log_variance / 2).exp()), prior).mean(1)
     np.testing.assert_allclose(table[["rate_0", "rate_1", "rate_2"]], rate, rtol=1e-4)
     np.testing.assert_allclose(table["rate"], rate.sum(1), rtol=1e-4)
-    part = linear_runs.evaluate(digits, samples=30, members=[1])
+    part = linear_ensemble.evaluate(digits, samples=30, members=[1])
     np.testing.assert_allclose(part, table.iloc[1:2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("latent", ["gaussian", "categorical", "point"])
 def test_evaluation_of_labels_is_that_of_the_averaged_probabilities(digits, latent):
     optimiser = Optimiser(learning_rate=1e-2)
-    runs = fit(
+    ensemble = fit(
         replace(VIB, latent=latent), LABELS, digits, grid(beta=[0.01, 1.0]),
         steps=100, batch_size=50, optimiser=optimiser,
     )  # fmt: skip
-    table = runs.evaluate(digits, samples=3)
+    table = ensemble.evaluate(digits, samples=3)
     x = digits.images[:] / digits.scale
-    probabilities = runs.predict(x, samples=3)
+    probabilities = ensemble.predict(x, samples=3)
     torch.testing.assert_close(probabilities.sum(-1), torch.ones(2, len(digits)))
     right = (probabilities.argmax(-1) == digits.labels).float().mean(1)
     np.testing.assert_allclose(table["accuracy"], right, rtol=1e-6)
     assert table["accuracy"][0] > 0.2  # of 10 classes
     if latent == "categorical":
-        weight = runs.encode(x)[0].softmax(-1)
-        each = torch.stack([runs.decode(torch.eye(3)[k].expand(2, 1, 3)) for k in range(3)], 2)
+        weight = ensemble.encode(x)[0].softmax(-1)
+        each = torch.stack([ensemble.decode(torch.eye(3)[k].expand(2, 1, 3)) for k in range(3)], 2)
         torch.testing.assert_close(probabilities, (weight[..., None] * each).sum(2))
         nats = -(weight * each.log()[..., digits.labels].squeeze(1).mT).sum(-1).mean(1)
     elif latent == "point":
-        nats = -D.Categorical(runs.decode(runs.encode(x)[0])).log_prob(digits.labels).mean(1)
+        q = D.Categorical(ensemble.decode(ensemble.encode(x)[0]))
+        nats = -q.log_prob(digits.labels).mean(1)
         assert (table["rate"] == 0).all()
     else:
         nats = table["distortion"]
@@ -133,18 +135,18 @@ def test_evaluation_of_labels_is_that_of_the_averaged_probabilities(digits, late
     np.testing.assert_allclose(table["distortion"], nats, rtol=1e-5)
 
 
-def test_bad_evaluations_are_named(digits, linear_runs):
+def test_bad_evaluations_are_named(digits, linear_ensemble):
     x = digits.images[:3] / digits.scale
     for call, message in (
-        (lambda: linear_runs.predict(digits.images[:3]), "images must be float32 of shape"),
-        (lambda: linear_runs.predict(x[0]), r"images must be .* got .*\(1, 8, 8\)"),
-        (lambda: linear_runs.encode(x[:, :, :4]), r"shape \(n, 1, 8, 8\)"),
-        (lambda: linear_runs.predict(x, samples=0), "samples must be an integer >= 1, got 0"),
-        (lambda: linear_runs.predict(x, seed=-1), "seed must be an integer in 0.*, got -1"),
-        (lambda: linear_runs.evaluate(digits, samples=1.5), "samples must be an integer"),
-        (lambda: linear_runs.evaluate(digits, members=[3]), "members must be some of 0..2"),
+        (lambda: linear_ensemble.predict(digits.images[:3]), "images must be float32 of shape"),
+        (lambda: linear_ensemble.predict(x[0]), r"images must be .* got .*\(1, 8, 8\)"),
+        (lambda: linear_ensemble.encode(x[:, :, :4]), r"shape \(n, 1, 8, 8\)"),
+        (lambda: linear_ensemble.predict(x, samples=0), "samples must be an integer >= 1, got 0"),
+        (lambda: linear_ensemble.predict(x, seed=-1), "seed must be an integer in 0.*, got -1"),
+        (lambda: linear_ensemble.evaluate(digits, samples=1.5), "samples must be an integer"),
+        (lambda: linear_ensemble.evaluate(digits, members=[3]), "members must be some of 0..2"),
         (
-            lambda: linear_runs.evaluate(Dataset.from_arrays(np.zeros((4, 6, 6), np.uint8))),
+            lambda: linear_ensemble.evaluate(Dataset.from_arrays(np.zeros((4, 6, 6), np.uint8))),
             "data has pictures of shape",
         ),
     ):

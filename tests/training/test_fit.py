@@ -66,7 +66,7 @@ def test_a_mistake_in_one_thread_is_raised_and_the_threads_are_given_back(digits
 
 
 def test_training_lowers_the_loss_and_beta_lowers_the_rate(digits):
-    runs = fit(
+    ensemble = fit(
         SMALL,
         Objective(),
         digits,
@@ -76,9 +76,9 @@ def test_training_lowers_the_loss_and_beta_lowers_the_rate(digits):
         log_every=100,
         optimiser=Optimiser(learning_rate=3e-3),
     )
-    table = runs.history.pivot(index="step", columns="member", values="loss")
+    table = ensemble.history.pivot(index="step", columns="member", values="loss")
     assert (table.iloc[-1] < table.iloc[0]).all()
-    rate = runs.final.groupby("beta")["rate"].mean()
+    rate = ensemble.final.groupby("beta")["rate"].mean()
     assert rate[0.5] > 2 * rate[8.0]
 
 

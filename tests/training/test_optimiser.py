@@ -13,7 +13,7 @@ def test_adam_is_that_of_torch_with_each_members_own_rate_and_the_average_is_kep
     members = [{"seed": 0, "learning_rate": 1e-2}, {"seed": 1, "learning_rate": 1e-3}]
     decay = linear(1, 0.2, 20)
     optimiser = Optimiser(betas=(0.5, 0.9), epsilon=1e-6, decay=decay, average=0.9)
-    runs = fit(VIB, LABELS, digits, members, steps=20, batch_size=10, optimiser=optimiser)
+    ensemble = fit(VIB, LABELS, digits, members, steps=20, batch_size=10, optimiser=optimiser)
     for i, member in enumerate(members):
         seed = torch.tensor([member["seed"]])
         model = VIB.build(seed)
@@ -35,7 +35,8 @@ def test_adam_is_that_of_torch_with_each_members_own_rate_and_the_average_is_kep
             plain.step()
             for k, v in model.state_dict().items():
                 average[k] = 0.9 * average[k] + 0.1 * v
-        assert_same(weights(runs, i), {k: v[0] for k, v in average.items()}, atol=2e-5, rtol=1e-4)
+        average = {k: v[0] for k, v in average.items()}
+        assert_same(weights(ensemble, i), average, atol=2e-5, rtol=1e-4)
 
 
 def test_bad_optimisers_are_named():

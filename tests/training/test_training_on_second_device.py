@@ -32,19 +32,19 @@ def test_all_of_training_but_the_backward_pass_runs_there(monkeypatch, network, 
 
     def results(device):
         optimiser = Optimiser(average=0.9)
-        runs = fit(
+        ensemble = fit(
             network, objective, digits, members,
             steps=60, batch_size=32, optimiser=optimiser, device=device,
         )  # fmt: skip
         pixels = digits.images[:20] / digits.scale
-        tables = [runs.history.drop(columns="seconds"), runs.evaluate(digits, samples=2)]
+        tables = [ensemble.history.drop(columns="seconds"), ensemble.evaluate(digits, samples=2)]
         if network.latent == "gaussian":
             tables.append(
                 metrics.evaluate(
-                    runs, digits, ["mig", "sap"], seeds=range(2), points=1000, codes="sample"
+                    ensemble, digits, ["mig", "sap"], seeds=range(2), points=1000, codes="sample"
                 )
             )
-        return tables, runs.encode(pixels)[0]
+        return tables, ensemble.encode(pixels)[0]
 
     expected, code = results("cpu")
     with SecondDevice():
