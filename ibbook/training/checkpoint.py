@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,44 @@ import torch
 from torch import Tensor
 
 from ibbook.datasets import Dataset
-from ibbook.objective import Beta
+from ibbook.networks import Network
+from ibbook.objective import Beta, Objective
 from ibbook.schedules import Schedule
 from ibbook.training.members import Member
+from ibbook.training.optimiser import Optimiser
 
 FORMAT = 1
 
 
-def run_name(run: dict[str, Any]) -> str:
-    plain = json.loads(json.dumps(run))  # as it comes back from a file: every key is text
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def describe(
+    network: Network,
+    objective: Objective,
+    data: Dataset,
+    members: Iterable[Member],
+    optimiser: Optimiser,
+    batch_size: int,
+    log_every: int,
+) -> dict[str, Any]:
+    """All that a run depends on but `steps`, as its file states it."""
+    return {
+        "network": asdict(network),
+        "objective": asdict(objective),
+        "members": [plain(m) for m in members],
+        "optimiser": asdict(optimiser),
+        "data": [data.name, len(data), list(data.images.shape[1:]), _fingerprint(data)],
+        "batch_size": batch_size,
+        "log_every": log_every,
+    }
+
+
+def file_name(run: dict[str, Any]) -> str:
+    """A hash of the run that `describe` gives."""
+    text = json.loads(json.dumps(run))  # as it comes back from a file: every key is text
+    digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()
     return f"{digest[:16]}.safetensors"
 
 
-def fingerprint(data: Dataset) -> str:
+def _fingerprint(data: Dataset) -> str:
     """A hash of 64 pictures and all labels, which tells apart two subsets of one size."""
     rows = torch.linspace(0, len(data) - 1, 64).round().long()
     digest = hashlib.sha256(data.images[rows].numpy().tobytes())
@@ -38,22 +62,28 @@ def fingerprint(data: Dataset) -> str:
 
 
 def plain(member: Member) -> dict[str, Any]:
+    """A member as JSON takes it; `as_member` is the way back."""
     return {k: asdict(v) if isinstance(v, Schedule) else v for k, v in member.items()}
 
 
-def as_beta(value: Any) -> Beta | None:
-    """A beta that was written as JSON."""
-    if isinstance(value, dict):
-        return Schedule(tuple(tuple(knot) for knot in value["knots"]))
-    return value
+def as_member(written: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(written) | {"beta": _as_beta(written["beta"])}
 
 
-def as_member(member: Member) -> dict[str, Any]:
-    return dict(member) | {"beta": as_beta(member["beta"])}
+def as_network(written: Mapping[str, Any]) -> Network:
+    return Network(**{k: tuple(v) if isinstance(v, list) else v for k, v in written.items()})
 
 
-def as_tuples(kind: type, values: Mapping[str, Any]) -> Any:
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+def as_objective(written: Mapping[str, Any]) -> Objective:
+    anchors = {int(latent): strength for latent, strength in written["anchors"].items()}
+    beta = _as_beta(written["beta"])
+    return Objective(**dict(written) | {"beta": beta, "anchors": anchors})
+
+
+def _as_beta(written: Any) -> Beta | None:
+    if isinstance(written, dict):
+        return Schedule(tuple(tuple(knot) for knot in written["knots"]))
+    return written
 
 
 def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -62,13 +92,15 @@ def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> Non
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         whole = {k: t.detach().contiguous() for k, t in tensors.items()}
-        safetensors.torch.save_file(whole, part, metadata={"ibbook": json.dumps(header)})
+        text = json.dumps({"format": FORMAT} | header)
+        safetensors.torch.save_file(whole, part, metadata={"ibbook": text})
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def read(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the header of a file that `write` made."""
     with safetensors.safe_open(path, "pt", device=str(device)) as file:
         header = json.loads((file.metadata() or {}).get("ibbook", "{}"))
         if header.get("format") != FORMAT:

@@ -16,7 +16,7 @@ from ibbook.datasets import Dataset
 from ibbook.networks import Model, Network
 from ibbook.noise import normal
 from ibbook.objective import Objective
-from ibbook.training.checkpoint import FORMAT, as_beta, as_member, as_tuples, plain, read, write
+from ibbook.training.checkpoint import as_member, as_network, as_objective, plain, read, write
 from ibbook.training.checks import check_data, check_images, check_samples
 from ibbook.training.feed import NUMBERS, PREDICT
 from ibbook.training.loss import (
@@ -195,7 +195,6 @@ class Ensemble:
     def save(self, path: Path | str) -> None:
         """One safetensors file; everything but the weights is JSON in its header."""
         header = {
-            "format": FORMAT,
             "network": asdict(self.network),
             "objective": asdict(self.objective),
             "members": [plain(m) for m in self.members],
@@ -208,15 +207,13 @@ class Ensemble:
     def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> Ensemble:
         """What `save` wrote."""
         tensors, header = read(Path(path), device)
-        network = as_tuples(Network, header["network"])
+        network = as_network(header["network"])
         members = [as_member(m) for m in header["members"]]
         model = network.build(torch.tensor([m["seed"] for m in members], device=device))
         model.load_state_dict(tensors)
-        objective = header["objective"]
-        objective["beta"] = as_beta(objective["beta"])
-        objective["anchors"] = {int(j): s for j, s in objective["anchors"].items()}
+        objective = as_objective(header["objective"])
         diverged = {int(m): int(s) for m, s in header["diverged"]}
-        return cls(network, Objective(**objective), members, model, header["rows"], diverged)
+        return cls(network, objective, members, model, header["rows"], diverged)
 
     def _chosen(self, members: Sequence[int] | None) -> Model:
         if members is None:

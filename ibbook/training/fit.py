@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ibbook._threads import threads
 from ibbook.datasets import Dataset
 from ibbook.networks import Network
 from ibbook.objective import Objective
-from ibbook.training.checkpoint import fingerprint, plain, run_name
+from ibbook.training.checkpoint import describe, file_name
 from ibbook.training.checks import check_fit
 from ibbook.training.ensemble import Ensemble
 from ibbook.training.feed import NUMBERS
@@ -75,16 +74,8 @@ def fit(
     state = State(network.build(seeds), optimiser, members)
     path, run = None, {}
     if checkpoint is not None:
-        run = {
-            "network": asdict(network),
-            "objective": asdict(objective),
-            "members": [plain(m) for m in members],
-            "optimiser": asdict(optimiser),
-            "data": [data.name, len(data), list(data.images.shape[1:]), fingerprint(data)],
-            "batch_size": batch_size,
-            "log_every": log_every,
-        }
-        path = Path(checkpoint) / run_name(run)
+        run = describe(network, objective, data, members, optimiser, batch_size, log_every)
+        path = Path(checkpoint) / file_name(run)
         if path.exists():
             state.restore(path, steps)
 

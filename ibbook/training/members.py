@@ -26,6 +26,7 @@ def grid(**axes: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def check_member(member: Member, index: int) -> dict[str, Any]:
+    """The member with all its keys; a ValueError names it by its index."""
     for key in member:
         if key not in DEFAULTS:
             near = difflib.get_close_matches(str(key), DEFAULTS, 1)

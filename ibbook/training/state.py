@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ibbook.networks import Model
-from ibbook.training.checkpoint import FORMAT, read, write
+from ibbook.training.checkpoint import read, write
 from ibbook.training.loss import rate_columns
 from ibbook.training.members import parameters
 from ibbook.training.optimiser import Optimiser
@@ -73,7 +73,7 @@ class State:
         return tensors | ({} if self.sums is None else {"sums": self.sums})
 
     def save(self, path: Path, run: dict[str, Any]) -> None:
-        header = {"format": FORMAT, "run": run, "rows": self.rows, "step": self.step}
+        header = {"run": run, "rows": self.rows, "step": self.step}
         header |= {"seconds": self.seconds, "logged": self.logged}
         write(path, self._tensors(), header | {"diverged": list(self.diverged.items())})
 
