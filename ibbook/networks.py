@@ -25,7 +25,7 @@ KERNEL = 4  # with stride 2 and padding 1, each convolution halves the picture
 
 @dataclass(frozen=True)
 class Network:
-    """An encoder q(z | x) and a decoder q(target | z); `mlp` and `conv` make one.
+    """An encoder p(z | x) and a decoder q(target | z); `mlp` and `conv` make one.
 
     picture:  (channels, height, width) of the input
     latents:  number of latents, or classes of the one categorical latent

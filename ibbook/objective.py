@@ -1,9 +1,11 @@
 """The one objective of the book, for every chapter from the fourth on.
 
-    E[-log q(target | z)] + sum_j beta_j(t) KL(q(z_j | x) || r(z_j)) + l2 E||x - x_hat||^2
+    E[-log q(target | z)] + sum_j beta_j(t) D_KL[p(z_j | x) || r(z_j)] + l2 E||x - x_hat||^2
 
-It is minimised. Everything is in nats, summed over pixels and latents, averaged over the batch. A
-mean over n pixels in place of the sum would multiply beta by n.
+It is minimised. The encoder is p(z | x), the decoder q(target | z), and r(z_j) the marginal: a
+standard normal, or uniform over the classes of a categorical code. The first term is the distortion
+D, the sum of the divergences the rate R. Everything is in nats, summed over pixels and latents,
+averaged over the batch. A mean over n pixels in place of the sum would multiply beta by n.
 """
 
 from __future__ import annotations
@@ -100,8 +102,8 @@ class Objective:
         """
         if self.output == "categorical":
             shape = torch.broadcast_shapes(decoded.shape[:-1], target.shape)
-            log_p = decoded.log_softmax(-1).expand(*shape, -1)
-            return -log_p.gather(-1, target.expand(shape)[..., None])[..., 0]
+            log_q = decoded.log_softmax(-1).expand(*shape, -1)
+            return -log_q.gather(-1, target.expand(shape)[..., None])[..., 0]
         if self.output == "bernoulli":
             logits, pixels = torch.broadcast_tensors(decoded, target)
             losses = F.binary_cross_entropy_with_logits(logits, pixels, reduction="none")
@@ -123,19 +125,21 @@ class Objective:
 def gaussian_kl(
     mean: Float[Tensor, "*m latents"], log_variance: Float[Tensor, "*m latents"]
 ) -> Float[Tensor, "*m latents"]:
-    """KL(N(mean, variance) || N(0, 1)) of each latent, in nats (Kingma and Welling, 2014, app. B).
+    """D_KL[N(mean, variance) || N(0, 1)] of each latent, in nats.
 
-    >>> gaussian_kl(torch.tensor([0.0, 1.0]), torch.zeros(2))
-    tensor([0.0000, 0.5000])
+    Kingma and Welling (2014), appendix B.
+
+    >>> gaussian_kl(torch.tensor([1.0, 2.0]), torch.zeros(2))
+    tensor([0.5000, 2.0000])
     """
     return torch.addcmul(log_variance.expm1() - log_variance, mean, mean) / 2
 
 
 def categorical_kl(logits: Float[Tensor, "*m classes"]) -> Float[Tensor, "*m 1"]:
-    """KL(softmax(logits) || uniform), in nats, with an axis of one latent.
+    """D_KL[softmax(logits) || uniform], in nats, with an axis of one latent.
 
-    >>> categorical_kl(torch.zeros(4))
-    tensor([0.])
+    >>> categorical_kl(torch.tensor([0.9, 0.1]).log())  # ln 2 - H(0.1)
+    tensor([0.3681])
     """
     log_p = logits.log_softmax(-1)
     return (log_p.exp() * log_p).sum(-1, keepdim=True) + math.log(logits.shape[-1])

@@ -18,7 +18,7 @@ def test_gaussian_kl_is_that_of_torch():
     torch.testing.assert_close(gaussian_kl(mean, log_variance), expected)
 
 
-def test_gaussian_kl_keeps_its_digits_next_to_the_prior():
+def test_gaussian_kl_keeps_its_digits_next_to_the_marginal():
     log_variance = torch.tensor([1e-3, -1e-4])
     exact = gaussian_kl(torch.zeros(2).double(), log_variance.double())
     torch.testing.assert_close(exact, log_variance.double() ** 2 / 4, rtol=1e-3, atol=0)

@@ -69,7 +69,7 @@ class Ensemble:
     def encode(
         self, images: Float[Tensor, "n c h w"], members: Sequence[int] | None = None
     ) -> tuple[Float[Tensor, "members n latents"], ...]:
-        """q(z | x) of the chosen members: (mean, log variance), (logits,), or (z,) of points."""
+        """p(z | x) of the chosen members: (mean, log variance), (logits,), or (z,) of points."""
         model = self._chosen(members)
         check_images(images, self.network)
         with torch.no_grad():

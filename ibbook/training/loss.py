@@ -31,7 +31,7 @@ def terms(
     """Distortion, rate of each latent, and squared error: sums over pixels, means over the batch.
 
     A Gaussian code is sampled once (z = mean + deviation * noise). A categorical one is summed out:
-    its decoder sees each class once, weighted by q(z | x), and needs no noise, nor does a point.
+    its decoder sees each class once, weighted by p(z | x), and needs no noise, nor does a point.
     """
     code = model.encode(x)
     distortion, error = distortion_and_error(objective, *decode(model, code, noise), target)
@@ -41,12 +41,14 @@ def terms(
 def divergences(
     network: Network, code: tuple[Tensor, ...]
 ) -> Float[Tensor, "members batch divergences"]:
+    """D_KL[p(z_j | x) || r(z_j)] of each picture; 0 for a point."""
     if network.latent == "gaussian":
         return gaussian_kl(*code)
     return categorical_kl(*code) if network.latent == "categorical" else torch.zeros_like(code[0])
 
 
 def divergence_count(network: Network) -> int:
+    """How many there are: one for each latent, or the one of a categorical code."""
     return 1 if network.latent == "categorical" else network.latents
 
 

@@ -41,9 +41,9 @@ def assert_same(one, other, **tolerance):
 def plain_loss(model, x, target, noise, beta, l2, output):
     """The objective of one member, written with torch.distributions and no member axis."""
     mean, log_variance = (c[0] for c in model.encode(x[None]))
-    q = D.Normal(mean, (log_variance / 2).exp())
-    decoded = model.decode((q.loc + q.scale * noise)[None])[0]
-    rate = D.kl_divergence(q, D.Normal(torch.zeros(()), torch.ones(()))) @ torch.tensor(beta)
+    p = D.Normal(mean, (log_variance / 2).exp())
+    decoded = model.decode((p.loc + p.scale * noise)[None])[0]
+    rate = D.kl_divergence(p, D.Normal(torch.zeros(()), torch.ones(()))) @ torch.tensor(beta)
     if output == "categorical":
         return (-D.Categorical(logits=decoded).log_prob(target) + rate).mean()
     if output == "bernoulli":
