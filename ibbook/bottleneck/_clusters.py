@@ -38,13 +38,13 @@ def tree(p: Tensor, rows: Tensor) -> Tensor:
     return (1 - BLUR) * torch.cat(nodes) + BLUR * (p @ rows)
 
 
-def merge(problem: Problem, joint: Tensor) -> Tensor:
+def merge(problem: Problem, joint: Tensor, nearest: float = MERGE) -> Tensor:
     """Join the clusters whose decoders no x can tell apart, drop those without mass."""
     weights = joint.sum(-1)
     root = (joint / weights.clamp_min(TINY)[..., None]).sqrt()
     apart = problem.beta[:, None, None] * 8 * (1 - root @ root.mT)  # beta chi^2
     used = weights > 0
-    twin = (apart < MERGE) & used[:, :, None] & used[:, None]
+    twin = (apart < nearest) & used[:, :, None] & used[:, None]
     own = torch.arange(joint.shape[1], device=joint.device)
     first = torch.where(used, twin.to(torch.int8).argmax(-1), own)
     joint = torch.zeros_like(joint).scatter_add_(1, first[..., None].expand_as(joint), joint)

@@ -85,10 +85,16 @@ def plane(problem: Problem, encoder: Tensor) -> tuple[Tensor, Tensor]:
     return complexity.clamp_min(0), information(weights, decoder).clamp_min(0)
 
 
+def functional(problem: Problem, encoder: Tensor) -> Tensor:
+    """L = I(X;T) - beta I(T;Y)."""
+    complexity, relevance = plane(problem, encoder)
+    return complexity - problem.beta * relevance
+
+
 def lower(problem: Problem, one: Tensor, other: Tensor) -> Tensor:
     """Of two encoders for every beta, the one with the lower functional."""
-    values = [x - problem.beta * y for x, y in (plane(problem, e) for e in (one, other))]
-    return torch.where((values[1] <= values[0])[:, None, None], other, one)
+    better = functional(problem, other) <= functional(problem, one)
+    return torch.where(better[:, None, None], other, one)
 
 
 def pad(part: Tensor, columns: int) -> Tensor:

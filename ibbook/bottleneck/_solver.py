@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ibbook.bottleneck._clusters import agglomerate, compact, merge, reweight, tree
+from ibbook.bottleneck._newton import newton
 from ibbook.bottleneck._problem import (
     TINY,
     Problem,
+    functional,
     iterate,
     joint_of,
     lower,
@@ -21,7 +23,7 @@ from ibbook.bottleneck._problem import (
     weights_of,
 )
 from ibbook.bottleneck._relax import relax
-from ibbook.bottleneck._search import search_clusters, splits, tilted
+from ibbook.bottleneck._search import climbed, missing, splits, tilted
 from ibbook.bottleneck.stability import second_order
 
 TRACE = 1e-6  # share of p(y) mixed into decoders that are tried at another beta
@@ -31,6 +33,15 @@ LONGEST = 64  # iterations between two looks at what has settled
 GAP = 1e-10  # ln D above which a cluster is missing
 FAINT = 1e-6  # mass below which a cluster is left to starve; a rarer x keeps its own
 ENVELOPE_ROUNDS = 3
+NEWTON_SIZE = 1024  # unknowns p(t, y), with a cluster for each s, for which Newton's method is used
+NEWTON_ROUNDS = 6
+HANDOVER = 150  # iterations before Newton's method takes over
+PLAIN, UNSETTLED = (
+    6,
+    1e-9,
+)  # steps to see how fast the encoder still changes; what may be left of it
+TIE = 1e-12  # nats between functionals of which the simpler solution is taken
+SAME = 1e-10  # beta chi^2 between decoders that Newton's method takes for one
 
 
 def solve(
@@ -45,8 +56,7 @@ def solve(
     unstable = beta * second > 1 + 1e-12
     search = unstable if method == "annealing" else beta > 1  # up to 1, L >= 0 by data processing
     if limit > 1 and search.any():
-        part = problem.at(search)
-        encoder[search] = _lowest(part, limit, direction[0], unstable[search])
+        encoder[search] = _lowest(problem.at(search), limit, direction[0], unstable[search])
     weights = weights_of(problem, encoder)
     p_x = pxy.sum(1)
     place = p_x * torch.arange(len(p_x), device=p.device) / len(p_x)
@@ -55,9 +65,9 @@ def solve(
     order = torch.where(weights > 0, rank, math.inf).argsort(dim=-1)
     order = order[:, : int((weights > 0).sum(-1).max())]
     encoder = encoder.gather(-1, order[:, None].expand(-1, len(p), -1))
-    log_partition, update, _ = iterate(problem, joint_of(problem, encoder))
+    update = iterate(problem, joint_of(problem, encoder))[1]
     residual = (update - encoder).abs().sum(-1).amax(-1)
-    gap = search_clusters(problem, log_partition)[0].amax(-1).clamp_min(0)
+    gap = missing(problem, encoder)[0].amax(-1).clamp_min(0)
     return encoder[:, label], residual, gap
 
 
@@ -86,31 +96,84 @@ def _lowest(problem: Problem, limit: int, direction: Tensor, unstable: Tensor) -
         joint = joint_of(part, start)
         joint = (1 - TRACE) * joint + TRACE * joint.sum(-1, keepdim=True) * (p @ rows)
         encoder[improve] = lower(part, start, _descend(part, joint, limit))
-    return _without_faint(problem, encoder)
+    return _simplest(problem, encoder, limit)
 
 
-def _without_faint(problem: Problem, encoder: Tensor) -> Tensor:
-    """The same solutions, settled again without the clusters that have next to no mass."""
+def _simplest(problem: Problem, encoder: Tensor, limit: int) -> Tensor:
+    """The same solutions without twins, and without clusters of next to no mass, if none is missed.
+
+    Next to a bifurcation, what rounding decides is not a cluster.
+    """
     weights = weights_of(problem, encoder)
     faint = (weights > 0) & (weights < min(FAINT, problem.p.min().item() / 2))
-    redo = faint.any(-1)
+    kept = torch.where(faint[:, None], 0.0, encoder)
+    joint = merge(problem, joint_of(problem, kept / kept.sum(-1, keepdim=True)))
+    redo = (joint.sum(-1) > 0).sum(-1) < (weights > 0).sum(-1)
     if redo.any():
-        part = problem.at(redo)
-        kept = torch.where(faint[redo][:, None], 0.0, encoder[redo])
-        joint = compact(joint_of(part, kept / kept.sum(-1, keepdim=True)))
-        size = encoder.shape[-1]
-        settled = iterate(part, _settle(part, joint, search=False))[1]
-        encoder[redo] = pad(settled, size)[..., :size]
+        part, old = problem.at(redo), encoder[redo]
+        fewer = _padded(part, _settle(part, compact(joint[redo]), search=False))
+        fewer = _sharpened(part, fewer, search=False)
+        worse = functional(part, fewer) > functional(part, old) + TIE
+        if limit == len(problem.p):
+            worse |= missing(part, fewer)[0].amax(-1) > 5 * GAP
+        encoder[redo] = torch.where(worse[:, None, None], old, fewer)
     return encoder
 
 
 def _descend(problem: Problem, joint: Tensor, limit: int) -> Tensor:
     """The encoder reached from p(t, y), with as many clusters as help, or at most `limit`."""
-    size = len(problem.p)
     joint = _settle(problem, joint, search=True)
     if joint.shape[1] > limit:
         joint = _settle(problem, agglomerate(problem, joint, limit), search=False)
+    return _sharpened(problem, _padded(problem, joint), search=limit == len(problem.p))
+
+
+def _padded(problem: Problem, joint: Tensor) -> Tensor:
+    """The encoder of clusters p(t, y), with as many columns as there can be clusters."""
+    size = len(problem.p)
     return pad(iterate(problem, joint)[1], size)[..., :size]
+
+
+def _sharpened(problem: Problem, encoder: Tensor, search: bool) -> Tensor:
+    """The same solutions, by Newton's method where iteration had not arrived.
+
+    Next to a bifurcation the residual is small long before the encoder is right: there the change
+    from step to step falls so slowly that what is still to come is large.
+    """
+    if not _small(problem):
+        return encoder
+    after, change = encoder, []
+    for _ in range(PLAIN):
+        before, after = after, iterate(problem, joint_of(problem, after))[1]
+        change.append((after - before).abs().sum(-1).amax(-1))
+    rate = change[-1] / change[-2].clamp_min(TINY)
+    unsettled = change[-1] > UNSETTLED * (1 - rate)
+    if search:
+        unsettled |= missing(problem, encoder)[0].amax(-1) > GAP
+    for k in unsettled.nonzero().flatten():
+        part, old = problem.at(k[None]), encoder[k[None]]
+        encoder[k] = lower(part, old, _padded(part, _by_newton(part, old, search)))[0]
+    return encoder
+
+
+def _by_newton(problem: Problem, encoder: Tensor, search: bool) -> Tensor:
+    """Clusters p(t, y) by Newton's method at one beta, until none is missing or must split."""
+    joint = joint_of(problem, encoder)
+    for _ in range(NEWTON_ROUNDS):
+        joint = newton(problem, merge(problem, reweight(problem, joint), SAME))
+        if not search:
+            break
+        level, found = missing(problem, iterate(problem, joint)[1])
+        if not (level > GAP).any():
+            break
+        joint = torch.cat([joint, 1e-3 * found[level > GAP][None]], 1)
+    most = len(problem.p)
+    return joint if joint.shape[1] <= most else agglomerate(problem, joint, most)
+
+
+def _small(problem: Problem) -> bool:
+    """Whether Newton's method is worth its cost."""
+    return problem.rows.numel() <= NEWTON_SIZE
 
 
 def _settle(problem: Problem, joint: Tensor, search: bool) -> Tensor:
@@ -122,6 +185,7 @@ def _settle(problem: Problem, joint: Tensor, search: bool) -> Tensor:
     settled = joint.new_zeros(len(joint), 2 * len(problem.p) + 2 * EXTRA, joint.shape[-1])
     index = torch.arange(len(joint), device=joint.device)
     steps, spent = 8, 0
+    most = min(problem.max_iterations, HANDOVER) if _small(problem) else problem.max_iterations
     while True:
         joint = merge(problem, relax(problem, joint, steps))
         spent += steps
@@ -131,7 +195,7 @@ def _settle(problem: Problem, joint: Tensor, search: bool) -> Tensor:
         room = search & ((joint.sum(-1) > 0).sum(-1) <= len(problem.p))
         added = joint.new_zeros(len(joint), 2 * EXTRA, joint.shape[-1])
         if (look := done & room).any():
-            level, found = search_clusters(problem.at(look), log_partition[look])
+            level, found = climbed(problem.at(look), log_partition[look], problem.starts)
             level, best = level.topk(min(EXTRA, level.shape[-1]), dim=-1)
             found = found.gather(1, best[..., None].expand(-1, -1, found.shape[-1]))
             added[look, : found.shape[1]] = torch.where((level > GAP)[..., None], found, 0.0)
@@ -141,7 +205,7 @@ def _settle(problem: Problem, joint: Tensor, search: bool) -> Tensor:
         done &= (added == 0).flatten(1).all(-1)
         settled[index, : joint.shape[1]] = joint
         settled[index, joint.shape[1] :] = 0
-        if done.all() or spent >= problem.max_iterations:
+        if done.all() or spent >= most:
             return compact(settled)
         index, problem, joint = index[~done], problem.at(~done), joint[~done]
         added = added[~done]
