@@ -20,16 +20,18 @@ Information is in nats. Lists and numpy arrays are accepted wherever a tensor is
 float64 on the device of the first argument.
 """
 
-from ibbook.bottleneck.curve import InformationCurve, information_curve
+from ibbook.bottleneck.curve import EncoderAt, InformationCurve, encoder_at, information_curve
 from ibbook.bottleneck.discrete import Bottleneck, information_bottleneck
 from ibbook.bottleneck.gaussian import GaussianBottleneck, gaussian_bottleneck
 from ibbook.bottleneck.stability import critical_beta, splitting_betas
 
 __all__ = [
     "Bottleneck",
+    "EncoderAt",
     "GaussianBottleneck",
     "InformationCurve",
     "critical_beta",
+    "encoder_at",
     "gaussian_bottleneck",
     "information_bottleneck",
     "information_curve",

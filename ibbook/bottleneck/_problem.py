@@ -62,7 +62,7 @@ def weights_of(problem: Problem, encoder: Tensor) -> Tensor:
     return torch.einsum("s,kst->kt", problem.p, encoder)
 
 
-def trivial(problem: Problem) -> Tensor:
+def silent(problem: Problem) -> Tensor:
     """Everything in the first of as many clusters as there can be."""
     size = len(problem.p)
     encoder = problem.p.new_zeros(len(problem.beta), size, size)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ibbook.bottleneck._clusters import agglomerate, compact, merge, reweight, tree
+from ibbook.bottleneck._generalised import generalised, harder
 from ibbook.bottleneck._newton import newton
 from ibbook.bottleneck._problem import (
     TINY,
@@ -18,8 +19,8 @@ from ibbook.bottleneck._problem import (
     lower,
     pad,
     plane,
+    silent,
     sufficient,
-    trivial,
     weights_of,
 )
 from ibbook.bottleneck._relax import relax
@@ -45,30 +46,45 @@ SAME = 1e-10  # beta chi^2 between decoders that Newton's method takes for one
 
 
 def solve(
-    pxy: Tensor, beta: Tensor, clusters: int | None, method: str, tol: float, max_iterations: int
+    pxy: Tensor,
+    beta: Tensor,
+    alpha: float,
+    clusters: int | None,
+    trivial: str,
+    tol: float,
+    max_iterations: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Encoders, residuals and gaps of one joint for a vector of betas, heaviest clusters first."""
     p, rows, label = sufficient(pxy)
     problem = Problem(p, rows, beta, tree(p, rows), tol, max_iterations)
     limit = min(clusters or len(p), len(p))
-    encoder = trivial(problem)
+    encoder = silent(problem)
     second, direction = second_order(p, rows, encoder[0, :, :1])
     unstable = beta * second > 1 + 1e-12
-    search = unstable if method == "annealing" else beta > 1  # up to 1, L >= 0 by data processing
+    # up to beta = 1, L >= 0 by data processing
+    search = unstable if trivial == "while-stable" and alpha == 1 else beta > 1
     if limit > 1 and search.any():
         encoder[search] = _lowest(problem.at(search), limit, direction[0], unstable[search])
+    if alpha < 1:
+        encoder = generalised(problem, encoder, alpha, limit)
+    encoder = _in_order(problem, encoder, pxy.sum(1), label)
+    if alpha < 1:
+        update, gap = harder(problem, encoder, alpha), torch.full_like(beta, math.nan)
+    else:
+        update = iterate(problem, joint_of(problem, encoder))[1]
+        gap = missing(problem, encoder)[0].amax(-1).clamp_min(0)
+    return encoder[:, label], (update - encoder).abs().sum(-1).amax(-1), gap
+
+
+def _in_order(problem: Problem, encoder: Tensor, p_x: Tensor, label: Tensor) -> Tensor:
+    """Clusters with mass, heaviest first; of equal ones, the one of lower x."""
     weights = weights_of(problem, encoder)
-    p_x = pxy.sum(1)
-    place = p_x * torch.arange(len(p_x), device=p.device) / len(p_x)
+    place = p_x * torch.arange(len(p_x), device=p_x.device) / len(p_x)
     middle = torch.einsum("x,kxt->kt", place, encoder[:, label]) / weights.clamp_min(TINY)
-    rank = middle - (1e6 * weights).round()  # heaviest first; of ties, the one of lower x
+    rank = middle - (1e6 * weights).round()
     order = torch.where(weights > 0, rank, math.inf).argsort(dim=-1)
     order = order[:, : int((weights > 0).sum(-1).max())]
-    encoder = encoder.gather(-1, order[:, None].expand(-1, len(p), -1))
-    update = iterate(problem, joint_of(problem, encoder))[1]
-    residual = (update - encoder).abs().sum(-1).amax(-1)
-    gap = missing(problem, encoder)[0].amax(-1).clamp_min(0)
-    return encoder[:, label], residual, gap
+    return encoder.gather(-1, order[:, None].expand(-1, len(problem.p), -1))
 
 
 def _lowest(problem: Problem, limit: int, direction: Tensor, unstable: Tensor) -> Tensor:
@@ -81,7 +97,7 @@ def _lowest(problem: Problem, limit: int, direction: Tensor, unstable: Tensor) -
         atoms = (tilted(p, direction) @ rows / 8).expand(int(stuck.sum()), -1, -1)
         part = problem.at(stuck)
         encoder[stuck] = _descend(part, reweight(part, atoms), limit)
-    known = [trivial(problem)[:1]]
+    known = [silent(problem)[:1]]
     if limit == len(p):
         known.append(torch.eye(len(p), dtype=p.dtype, device=p.device)[None])
     for _ in range(ENVELOPE_ROUNDS):  # what was found at one beta may be better at another

@@ -29,6 +29,7 @@ class Bottleneck:
     """
 
     beta: Float64[Tensor, "*batch k"]
+    alpha: float
     complexity: Float64[Tensor, "*batch k"]  # I(X;T)
     relevance: Float64[Tensor, "*batch k"]  # I(T;Y)
     encoder: Float64[Tensor, "*batch k x t"]  # p(t|x)
@@ -36,21 +37,24 @@ class Bottleneck:
     decoder: Float64[Tensor, "*batch k t y"]  # p(y|t)
     clusters: Int64[Tensor, "*batch k"]  # how many have mass
     residual: Float64[Tensor, "*batch k"]  # max over x of sum_t |p(t|x) - its right-hand side|
-    gap: Float64[Tensor, "*batch k"]  # ln of the largest D(q) that a search finds
+    gap: Float64[Tensor, "*batch k"]  # ln of the largest D(q) that a search finds; nan if alpha < 1
     converged: Bool[Tensor, "*batch k"]  # residual <= tol
 
     @property
     def functional(self) -> Float64[Tensor, "*batch k"]:
-        """L = I(X;T) - beta I(T;Y)."""
-        return self.complexity - self.beta * self.relevance
+        """L = I(X;T) - beta I(T;Y), and for alpha < 1 H(T) - alpha H(T|X) - beta I(T;Y)."""
+        spread = torch.special.entr(self.marginal).sum(-1)
+        compression = self.alpha * self.complexity + (1 - self.alpha) * spread
+        return compression - self.beta * self.relevance
 
 
 def information_bottleneck(
     pxy: Float64[Tensor, "*batch x y"] | ArrayLike,
     beta: Float64[Tensor, "k"] | ArrayLike | float,
     *,
+    alpha: float = 1.0,
     clusters: int | None = None,
-    method: Literal["annealing", "global"] = "annealing",
+    trivial: Literal["while-stable", "while-lowest"] = "while-stable",
     tol: float = 1e-8,
     max_iterations: int = 1000,
 ) -> Bottleneck:
@@ -66,16 +70,21 @@ def information_bottleneck(
     minimum. Without a bound, a `gap` near 0 says that the search found nothing better. That is
     strong evidence but no proof, since the search is finite.
 
-    The two methods differ only in when they leave the trivial solution, T independent of X:
+    `trivial` decides how long the solution is the trivial one, T independent of X:
 
-    - "annealing" (Rose 1998) stays as long as it is stable, that is up to and including
-      `critical_beta`, and never above. Up to there the result is exactly trivial.
-    - "global" leaves it as soon as something is lower. This is at beta = 1/eta, where
-      eta = sup KL(r(y) || p(y)) / KL(r(x) || p(x)) is the contraction coefficient of the channel
-      (Anantharam et al. 2013), and eta >= rho^2. For a symmetric binary channel both
-      agree. For a joint without symmetry 1/eta is smaller: a rare but telling x is then worth a
-      cluster of its own before any small change is worth its cost. In between the trivial
-      solution is stable to splitting but not optimal, and its `gap` is above 0.
+    - "while-stable": up to and including `critical_beta`, as in a system that is cooled slowly
+      (Rose 1998). Up to there the result is exactly trivial.
+    - "while-lowest": until something is lower. This is at beta = 1/eta, with eta the
+      `contraction_coefficient` of the channel (Anantharam et al. 2013), and eta >= rho^2. For a
+      symmetric binary channel both agree. For a joint without symmetry 1/eta is smaller: a rare
+      but telling x is then worth a cluster of its own before any small change is worth its cost.
+      In between the trivial solution is stable to splitting but not optimal, and its `gap` is
+      above 0.
+
+    With `alpha` below 1 the cost of saying T is H(T) - alpha H(T|X) in place of I(X;T), the
+    generalised bottleneck of Strouse and Schwab (2017): harder encoders, and hard ones at
+    alpha = 0, the deterministic bottleneck. There the trivial solution is stable at every beta, so
+    the lowest solution found is returned, and no test like D(q) > 1 is known: `gap` is nan.
 
     Where Y = f(X), the curve is the straight line I(T;Y) = I(X;T) up to H(Y) and flat beyond, so
     no beta has an inner point of it as its only solution: for beta > 1 every solution
@@ -101,12 +110,17 @@ def information_bottleneck(
     positive(max_iterations, "max_iterations")
     if not isinstance(tol, int | float) or not 0 < tol < math.inf:
         raise ValueError(f"tol must be a positive number, got {tol!r}; 1e-8 is usual")
-    if method not in ("annealing", "global"):
-        raise ValueError(f'method must be "annealing" or "global", got {method!r}')
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be a number in [0, 1], got {alpha!r}; 1 is the usual cost")
+    if trivial not in ("while-stable", "while-lowest"):
+        raise ValueError(f'trivial must be "while-stable" or "while-lowest", got {trivial!r}')
     joints = pxy.reshape(-1, *pxy.shape[-2:])
     # several threads wait for each other longer than they work on a small joint
     with threads(1 if joints[0].numel() <= SMALL else torch.get_num_threads()):
-        solved = [solve(p, beta.reshape(-1), clusters, method, tol, max_iterations) for p in joints]
+        solved = [
+            solve(p, beta.reshape(-1), alpha, clusters, trivial, tol, max_iterations)
+            for p in joints
+        ]
     most = max(encoder.shape[-1] for encoder, _, _ in solved)
     encoder = torch.stack([pad(encoder, most) for encoder, _, _ in solved])
     weights = torch.einsum("bx,bkxt->bkt", joints.sum(-1), encoder)
@@ -133,4 +147,4 @@ def information_bottleneck(
     }
     shape = pxy.shape[:-2] + beta.shape
     parts = {name: part.reshape(shape + part.shape[2:]) for name, part in parts.items()}
-    return Bottleneck(beta=beta.expand(shape), **parts)
+    return Bottleneck(beta=beta.expand(shape), alpha=alpha, **parts)
