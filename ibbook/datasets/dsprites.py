@@ -1,9 +1,17 @@
-"""dSprites, rendered pixel for pixel: no download, on any device, from the factors alone.
+"""dSprites, rendered from the factors alone: no download, on any device.
 
 The data set of Matthey, Higgins, Hassabis and Lerchner (2017) holds 737,280 black and white
 pictures of a square, an ellipse or a heart, over a full grid of scale, orientation and position.
 Each is a polygon whose vertices are rounded to 1/256 pixel and scan converted without
 anti-aliasing, so integers decide every pixel, and the picture is the same on every machine.
+
+All 525 official pictures at hand are met in every pixel, yet the whole file is not. Its mean as
+published is 128,328,862 white pixels, and here they are 128,328,864; its mean deviation of a
+picture as published (0.19516645880626055, in the code of Michlo's disent) is 0.19516645451 here,
+for which at least 14 pixels must differ. The file was drawn by a graphics card, hence in single
+precision, in an order of evaluation that is not known and that rounds some vertices the other way.
+The orders that we tried move mostly 36 to 84 pixels, one a picture, and none meets both numbers. So
+about 50 of the 737,280 pictures probably differ, in one pixel each; `check` counts them.
 
 A scan line through the centres of row r meets a polygon in a few crossings. A run of pixels
 c, ..., d - 1 is the integer 2^d - 2^c, so a row of 64 pixels is one 64-bit word: the sum of 2^d
@@ -35,6 +43,11 @@ COUNT = math.prod(FACTOR_SIZES)
 WIDTH = 64
 CENTRE = 128  # of a pixel, in 1/256 pixel
 EDGES = 150  # edges of the heart, the largest polygon
+
+# So many differing pixels of the official file are too many for `check`. About 50 are expected; the
+# single-precision orders of evaluation that we tried seldom move as many, and a wrong rule, such as
+# a constant off by a thousandth, moves tens of thousands.
+TOO_MANY = 200
 
 
 def render(classes: Int64[Tensor, "n 5"], *, size: int = WIDTH) -> UInt8[Tensor, "n 1 size size"]:
@@ -114,21 +127,25 @@ def write(path: Path | str, *, size: int = WIDTH) -> None:
 
 
 def check(path: Path | str, *, complete: bool = True) -> int:
-    """Compare each picture of an official file with the rendered one; return how many there are.
+    """How many pixels of an official file differ from the rendered ones.
 
     The official file is `dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz`. It is read in chunks,
-    and its pickled metadata is never opened. The first difference is a ValueError that names the
-    picture, its factors and the pixel. A file that holds only some of the pictures, with their
-    `latents_classes`, is compared with `complete=False`.
+    and its pickled metadata is never opened. Some 50 pixels are expected to differ (see the top of
+    this module); `TOO_MANY` or more are a ValueError that names their number and the first of them.
+    A file that holds only some of the pictures, with their `latents_classes`, is compared with
+    `complete=False`.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "two.npz")
     >>> classes = torch.tensor([[0, 0, 0, 0, 0], [2, 5, 7, 1, 30]])
-    >>> np.savez_compressed(path, imgs=render(classes)[:, 0],
+    >>> pictures = render(classes)[:, 0].numpy()
+    >>> pictures[1, 5, 6] = 1
+    >>> np.savez_compressed(path, imgs=pictures,
     ...                     latents_classes=np.insert(classes.numpy(), 0, 0, axis=1))
     >>> check(path, complete=False)
-    2
+    1
     """
+    differing, first = 0, ""
     try:
         with zipfile.ZipFile(path) as archive:
             count, pictures = _member(archive, "imgs", (WIDTH, WIDTH))
@@ -139,39 +156,47 @@ def check(path: Path | str, *, complete: bool = True) -> int:
                     f"it holds {count} pictures and the factors of {rows}, expected {expected}"
                 )
             for chunk, (found, known) in enumerate(zip(pictures, classes, strict=True)):
-                _compare(found, known, chunk * CHUNK, complete)
+                number, place = _differences(found, known, chunk * CHUNK, complete)
+                differing, first = differing + number, first or place
+        if differing >= TOO_MANY:
+            raise ValueError(
+                f"{differing} pixels differ from the rendered ones, expected fewer than "
+                f"{TOO_MANY}; the first is in {first}. Download the file again; if its checksum "
+                "is right, the renderer is wrong"
+            )
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path} is damaged ({error}); download it again") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return count
+    return differing
 
 
-def _compare(
+def _differences(
     found: UInt8[np.ndarray, "n 64 64"],
     known: Int64[np.ndarray, "n 6"],
-    first: int,
+    start: int,
     complete: bool,
-) -> None:
-    """Raise a ValueError at the first picture whose factors or pixels are not ours."""
+) -> tuple[int, str]:
+    """How many pixels are not ours, and where the first of them is; factors must be ours."""
     classes = torch.from_numpy(known[:, 1:].astype(np.int64))
     if complete:
-        grid = classes_of(torch.arange(first, first + len(known)), FACTOR_SIZES)
+        grid = classes_of(torch.arange(start, start + len(known)), FACTOR_SIZES)
         moved = (classes != grid).any(1).nonzero()
         if len(moved):
             i = int(moved[0])
             raise ValueError(
-                f"picture {first + i} has factors {_named(classes[i])}, expected {_named(grid[i])}"
+                f"picture {start + i} has factors {_named(classes[i])}, expected {_named(grid[i])}"
             )
     drawn = render(classes)[:, 0].numpy()
-    wrong = np.argwhere(found != drawn)
-    if len(wrong):
-        i, row, column = wrong[0].tolist()
-        raise ValueError(
-            f"picture {first + i} ({_named(classes[i])}) differs at row {row}, column {column}: "
-            f"the file has {found[i, row, column]}, rendered is {drawn[i, row, column]}; "
-            f"{int((found[i] != drawn[i]).sum())} pixels of that picture differ"
-        )
+    wrong = found != drawn
+    if not wrong.any():
+        return 0, ""
+    i, row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+    place = (
+        f"picture {start + i} ({_named(classes[i])}) at row {row}, column {column}: "
+        f"the file has {found[i, row, column]}, rendered is {drawn[i, row, column]}"
+    )
+    return int(wrong.sum()), place
 
 
 def _named(classes: Int64[Tensor, "5"]) -> str:
@@ -262,6 +287,9 @@ def _edges(
     = floor((w + 31 * 4096 + 8192 p) / 31) with w = floor(31 u + 31/2). Only w is kept, so the rest
     is integer arithmetic. An edge that spans several rows is listed once a row, and `below` says
     how many rows below its upper end each copy crosses; edges of zero length fill the table.
+
+    No 31 u + 31/2 is nearer to an integer than 8e-6, and the last bits of a cosine, which depend on
+    the processor, move it by less than 1e-9: the table is the same everywhere.
     """
     angle = np.linspace(0, 2 * np.pi, 40)[:, None]
     radius = 256 * 9.6 * np.linspace(0.5, 1, 6)[:, None, None]

@@ -11,6 +11,7 @@ import http.server
 import json
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,13 +19,15 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pooch
 import pytest
 
 from ibbook.book.data import add_commands
-from ibbook.datasets import _files, load
+from ibbook.datasets import _files, dsprites, load
 from ibbook.datasets._files import Entry, File, digests, fetch, find, registry, require, verify
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -406,6 +409,33 @@ def test_check_reads_the_files_again(folders, monkeypatch, capsys):
     load("mnist", part="train")  # the damage does not show in size or date ...
     assert ibbook("check", "mnist") == 1  # ... but check reads every byte
     assert "WRONG" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("differing", "code", "answer"),
+    [
+        (3, 0, "whole .*; 3 of its pixels differ from the rendered ones, about 50 are expected"),
+        (199, 0, "whole .* 199 of its pixels differ"),
+        (200, 1, "WRONG.* 200 pixels differ .* the first is in picture 7 .*posX 0, posY 7"),
+    ],
+)
+def test_check_counts_the_differing_pixels_of_the_official_dsprites(
+    folders, monkeypatch, capsys, differing, code, answer
+):
+    from test_dsprites import official
+
+    monkeypatch.setattr(dsprites, "COUNT", 300)
+    known = registry()["dsprites"]
+    path = folders / "cache" / "dsprites" / known.files[0].name
+    path.parent.mkdir(parents=True)
+    with np.load(official(path, 300)) as data:
+        pictures = data["imgs"]
+    pictures[7 : 7 + differing, 2, 3] ^= 1
+    md5 = hashlib.md5(official(path, 300, imgs=pictures).read_bytes()).hexdigest()
+    changed = replace(known, files=(replace(known.files[0], checksums=(f"md5:{md5}",)),))
+    monkeypatch.setattr("ibbook.datasets._files.registry", lambda: {"dsprites": changed})
+    assert ibbook("check", "dsprites") == code
+    assert re.search(f"^dsprites: {answer}", capsys.readouterr().out)
 
 
 def test_check_without_a_name_takes_what_is_here(capsys):
