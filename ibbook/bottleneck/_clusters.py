@@ -48,7 +48,7 @@ def merge(problem: Problem, joint: Tensor, nearest: float = MERGE) -> Tensor:
     own = torch.arange(joint.shape[1], device=joint.device)
     first = torch.where(used, twin.to(torch.int8).argmax(-1), own)
     joint = torch.zeros_like(joint).scatter_add_(1, first[..., None].expand_as(joint), joint)
-    joint = torch.where(joint.sum(-1, keepdim=True) > 1e-10, joint, 0.0)
+    joint = torch.where(joint.sum(-1, keepdim=True) > problem.dust, joint, 0.0)
     return compact(joint / joint.sum((-2, -1), keepdim=True))
 
 
@@ -83,15 +83,15 @@ def agglomerate(problem: Problem, joint: Tensor, limit: int) -> Tensor:
         cost[batch, gone], cost[batch, :, gone] = empty, empty
 
 
-def reweight(problem: Problem, joint: Tensor, tol: float = 1e-10) -> Tensor:
-    """The same decoders with their optimal weights."""
+def reweight(problem: Problem, joint: Tensor, coarse: float | None = None) -> Tensor:
+    """The same decoders with their optimal weights; coarsely, none below that many nats."""
     weights = joint.sum(-1)
     log_decoder = joint.clamp_min(TINY).log() - weights.clamp_min(TINY).log()[..., None]
     logits = problem.rows @ (problem.beta[:, None, None] * log_decoder).mT
     logits = torch.where(weights[:, None] > 0, logits, -math.inf)
     kernel = (logits - logits.amax(-1, keepdim=True)).exp()
-    best, _ = optimal_marginal(problem.p.expand(len(joint), -1), kernel, tol, 50)
-    best = torch.where((weights > 0) & (best > tol), best, 0.0)
+    best, _ = optimal_marginal(problem.p.expand(len(joint), -1), kernel, coarse or 1e-10, 50)
+    best = torch.where((weights > 0) & (best > (coarse or problem.dust)), best, 0.0)
     joint = joint * (best / weights.clamp_min(TINY))[..., None]
     return compact(joint / joint.sum((-2, -1), keepdim=True))
 

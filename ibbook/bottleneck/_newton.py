@@ -9,7 +9,7 @@ from ibbook.bottleneck._problem import Problem, iterate
 
 STEPS = 60
 HALVINGS = 12
-FARTHEST = 1.0  # change of any ln p(t, y) in one step
+FARTHEST = 0.9  # share of any p(t, y) that one step may take away
 ABSENT = 1e-200  # p(t, y) that is held where it is
 
 
@@ -23,16 +23,16 @@ def newton(problem: Problem, joint: Tensor) -> Tensor:
     vanishes where the self-consistent equations hold. A step divides it by the Hessian without the
     signs of its eigenvalues, so that it leaves a saddle (Dauphin et al. 2014), and is halved until
     the functional falls. Steps and slopes are measured in sqrt(m) d ln m, where distances are those
-    of information geometry. It ends where the residual is a thousandth of the problem's `tol`.
+    of information geometry. It ends where both equations hold to a thousandth of `tol`.
     """
     p, rows, beta = problem.p, problem.rows, problem.beta[0]
     mass = joint[0]
-    mass = mass[mass.sum(-1) > 0]
-    free = mass > ABSENT
-    value, residual = _height(problem, mass)
+    value, error = _height(problem, mass)
     for _ in range(min(STEPS, problem.max_iterations)):
-        if residual <= problem.tol / 1000:
+        if error <= problem.tol / 1000:
             break
+        mass = mass[mass.sum(-1) > problem.dust]
+        free = mass > ABSENT
         encoder = iterate(problem, mass[None])[1][0]
         source = encoder * p[:, None]  # p(s, t)
         weights, root = mass.sum(-1, keepdim=True), torch.where(free, mass, 1.0).sqrt()
@@ -47,26 +47,29 @@ def newton(problem: Problem, joint: Tensor) -> Tensor:
         hessian = torch.block_diag(*(blocks - apart.mT @ apart))
         together = ((encoder * p.sqrt()[:, None])[..., None] * k).flatten(1)
         hessian = (hessian + together.mT @ together)[free.flatten()][:, free.flatten()]
+        hessian.diagonal().sub_(slope[free] / root[free])
         curvature, axes = torch.linalg.eigh(hessian)
         curvature = curvature.abs().clamp_min(1e-14)
         step = torch.zeros_like(mass)
         step[free] = -(axes @ (axes.mT @ slope[free] / curvature)) / root[free]
-        step *= (FARTHEST / step.abs().max().clamp_min(FARTHEST)).item()
+        step *= (FARTHEST / (-step).max().clamp_min(FARTHEST)).item()
         for _ in range(HALVINGS):
-            ahead = mass * step.exp()
+            ahead = mass * (1 + step)
             ahead = ahead / ahead.sum()
             there = _height(problem, ahead)
-            if there[0] < value or (there[0] <= value + 1e-15 and there[1] < residual):
+            if there[0] < value or (there[0] <= value + 1e-15 and there[1] < error):
                 break
             step = step / 4
         else:
             break
-        mass, (value, residual) = ahead, there
+        mass, (value, error) = ahead, there
     return mass[None]
 
 
 def _height(problem: Problem, mass: Tensor) -> tuple[float, float]:
-    """-E ln Z and the residual of the self-consistent equations."""
+    """-E ln Z, and how far the equations for the encoder and for ln p(t) are from holding."""
     log_partition, encoder, after = iterate(problem, mass[None])
     again = iterate(problem, after)[1]
-    return -(log_partition @ problem.p).item(), (again - encoder).abs().sum(-1).max().item()
+    residual = (again - encoder).abs().sum(-1).max()
+    starved = (after.sum(-1) / mass.sum(-1)).log().abs().max()
+    return -(log_partition @ problem.p).item(), torch.maximum(residual, starved).item()

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 TINY, LOG_TINY = 1e-300, -690.0
+RARE = 1e-12  # mass of an x up to which no cluster is sought for it: it carries 1e-10 nats at most
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,20 @@ class Problem:
     def at(self, chosen: Tensor) -> Problem:
         return replace(self, beta=self.beta[chosen])
 
+    @property
+    def dust(self) -> float:
+        """Mass up to which a cluster is none."""
+        return min(1e-10, 1e-2 * self.p.min().item())
+
 
 def sufficient(pxy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities and rows p(y|s) of the minimal sufficient statistic s(x), and s itself."""
+    """Probabilities and rows p(y|s) of the minimal sufficient statistic s(x), and s itself.
+
+    A rare x has the s of the heaviest one.
+    """
     p_x, seen = pxy.sum(1), pxy.sum(0) > 0
-    rows = pxy[:, seen] / p_x[:, None].clamp_min(1e-300)
-    rows = torch.where(p_x[:, None] > 0, rows, rows[p_x.argmax()])
+    rows = pxy[:, seen] / p_x[:, None].clamp_min(TINY)
+    rows = torch.where(p_x[:, None] > RARE, rows, rows[p_x.argmax()])
     _, label = torch.unique((rows * 1e12).round(), dim=0, return_inverse=True)
     joint = pxy.new_zeros(int(label.max()) + 1, rows.shape[1]).index_add_(0, label, pxy[:, seen])
     p_s = joint.sum(1)

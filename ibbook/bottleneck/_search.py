@@ -30,12 +30,15 @@ def climbed(problem: Problem, log_partition: Tensor, starts: Tensor) -> tuple[Te
 
     def climb(decoder: Tensor) -> Tensor:
         nonlocal level, best
+        decoder = decoder / decoder.sum(-1, keepdim=True).clamp_min(
+            TINY
+        )  # an excess counts beta times
         logits = offset + beta * (rows @ decoder.clamp_min(TINY).log().mT)
         height = logits.logsumexp(1)
         higher = height > level
         level = torch.where(higher, height, level)
         best = torch.where(higher[..., None], decoder, best)
-        return (logits - height[:, None]).exp_().mT @ rows
+        return logits.softmax(1).mT @ rows
 
     for _ in range(CLIMBS):  # squared extrapolation of Varadhan and Roland (2008)
         once = climb(decoder)
@@ -44,8 +47,7 @@ def climbed(problem: Problem, log_partition: Tensor, starts: Tensor) -> tuple[Te
         length = move.norm(dim=-1, keepdim=True) / bend.norm(dim=-1, keepdim=True).clamp_min(TINY)
         length = length.clamp(1, LEAP)
         ahead = decoder + 2 * length * move + length**2 * bend
-        ahead = torch.maximum(ahead, 0.1 * twice)
-        decoder = ahead / ahead.sum(-1, keepdim=True)
+        decoder = torch.maximum(ahead, 0.1 * twice)
     climb(decoder)
     return level, best
 

@@ -168,7 +168,9 @@ def _sharpened(problem: Problem, encoder: Tensor, search: bool) -> Tensor:
         unsettled |= missing(problem, encoder)[0].amax(-1) > GAP
     for k in unsettled.nonzero().flatten():
         part, old = problem.at(k[None]), encoder[k[None]]
-        encoder[k] = lower(part, old, _padded(part, _by_newton(part, old, search)))[0]
+        new = _padded(part, _by_newton(part, old, search))
+        if functional(part, new) <= functional(part, old) + TIE:
+            encoder[k] = new[0]
     return encoder
 
 
