@@ -3,7 +3,8 @@
 A distribution is an array whose last axis sums to 1; of a joint distribution the last axes do, one
 for each variable. Leading axes are batches. Lists and numpy arrays are accepted wherever a tensor
 is, the arithmetic is float64 on the device of the first argument, and results are float64 tensors.
-Information is in nats unless `base` says otherwise: `base=2` gives bits.
+Information is in nats unless `base` says otherwise: `base=2` gives bits, which are exact where all
+probabilities are powers of two. No result is -0.0.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def entropy(
     >>> entropy([0.5, 0.25, 0.25], base=2).item()
     1.5
     """
-    return _entropy(distribution(p, "p")) / _log(base)
+    return _entropy(distribution(p, "p"), base)
 
 
 def cross_entropy(
@@ -49,7 +50,7 @@ def cross_entropy(
     1.5
     """
     p, q = _pair(p, q)
-    return (0 - torch.xlogy(p, q).sum(-1)) / _log(base)
+    return _at_least_zero(-_xlog(p, q, base).sum(-1))
 
 
 def kl_divergence(
@@ -58,7 +59,7 @@ def kl_divergence(
     *,
     base: float = math.e,
 ) -> Float64[Tensor, "*batch"]:
-    """KL(p || q) = sum_x p(x) ln[p(x) / q(x)] >= 0 (Kullback and Leibler 1951).
+    """D_KL[p || q] = sum_x p(x) ln[p(x) / q(x)] >= 0 (Kullback and Leibler 1951).
 
     Infinite where q(x) = 0 and p(x) > 0; outcomes with p(x) = 0 add nothing.
 
@@ -68,7 +69,7 @@ def kl_divergence(
     inf
     """
     p, q = _pair(p, q)
-    return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(-1).clamp(min=0) / _log(base)
+    return _at_least_zero((_xlog(p, p, base) - _xlog(p, q, base)).sum(-1))
 
 
 def conditional_entropy(
@@ -81,24 +82,38 @@ def conditional_entropy(
     """
     pxy = distribution(pxy, "pxy", axes=2)
     px = pxy.sum(-1, keepdim=True)
-    return (torch.xlogy(pxy, px) - torch.xlogy(pxy, pxy)).sum((-2, -1)).clamp(min=0) / _log(base)
+    return _at_least_zero((_xlog(pxy, px, base) - _xlog(pxy, pxy, base)).sum((-2, -1)))
 
 
 def mutual_information(
     pxy: Float64[Tensor, "*batch x y"] | ArrayLike, *, base: float = math.e
 ) -> Float64[Tensor, "*batch"]:
-    """I(X;Y) = KL(p(x, y) || p(x) p(y)) >= 0, which is 0 only for independent X and Y.
+    """I(X;Y) = D_KL[p(x, y) || p(x) p(y)] >= 0, which is 0 only for independent X and Y.
 
     >>> mutual_information([[0.5, 0.0], [0.0, 0.5]], base=2).item()
     1.0
     """
-    return _total_correlation(distribution(pxy, "pxy", axes=2), 2) / _log(base)
+    return _total_correlation(distribution(pxy, "pxy", axes=2), 2, base)
+
+
+def conditional_mutual_information(
+    pxyz: Float64[Tensor, "*batch x y z"] | ArrayLike, *, base: float = math.e
+) -> Float64[Tensor, "*batch"]:
+    """I(X;Y|Z) = sum_z p(z) I(X;Y|Z=z) >= 0, which is 0 only if Z explains all that X and Y share.
+
+    Source: Cover and Thomas (2006), section 2.5.
+
+    >>> parity = torch.tensor([[[0.25, 0.0], [0.0, 0.25]], [[0.0, 0.25], [0.25, 0.0]]])
+    >>> conditional_mutual_information(parity, base=2).item()
+    1.0
+    """
+    return _total_correlation(distribution(pxyz, "pxyz", axes=3), 2, base, given=True)
 
 
 def total_correlation(
     p: Float64[Tensor, "..."] | ArrayLike, *, variables: int | None = None, base: float = math.e
 ) -> Float64[Tensor, "*batch"]:
-    """TC(X_1, ..., X_n) = KL(p(x_1, ..., x_n) || prod_i p(x_i)) (Watanabe 1960).
+    """TC(X_1, ..., X_n) = D_KL[p(x_1, ..., x_n) || prod_i p(x_i)] (Watanabe 1960).
 
     The last `variables` axes of `p` are the variables, by default all of them.
 
@@ -107,8 +122,31 @@ def total_correlation(
     >>> total_correlation(copies, base=2).item()
     2.0
     """
-    variables = _count(variables, "variables", 1) if variables is not None else real(p, "p").ndim
-    return _total_correlation(distribution(p, "p", axes=variables), variables) / _log(base)
+    p = real(p, "p")
+    variables = p.ndim if variables is None else _count(variables, "variables", 1)
+    return _total_correlation(distribution(p, "p", axes=variables), variables, base)
+
+
+def conditional_total_correlation(
+    p: Float64[Tensor, "..."] | ArrayLike, *, variables: int | None = None, base: float = math.e
+) -> Float64[Tensor, "*batch"]:
+    """TC(X_1, ..., X_n | Z) = sum_z p(z) TC(X_1, ..., X_n | Z=z); Z is the last axis of `p`.
+
+    The `variables` axes before it are the X_i, by default all the others. It is 0 only if Z
+    explains all that the X_i share; what it explains is TC(X) - TC(X|Z) (Ver Steeg and Galstyan
+    2014).
+
+    >>> copies = torch.zeros(2, 2, 2, 2)
+    >>> copies[0, 0, 0, 0] = copies[1, 1, 1, 1] = 0.5
+    >>> conditional_total_correlation(copies, base=2).item()
+    0.0
+    >>> conditional_total_correlation(copies.sum(-1, keepdim=True), base=2).item()
+    2.0
+    """
+    p = real(p, "p")
+    variables = p.ndim - 1 if variables is None else _count(variables, "variables", 1)
+    p = distribution(p, "p", axes=max(variables, 1) + 1)
+    return _total_correlation(p, variables, base, given=True)
 
 
 def gaussian_entropy(
@@ -144,7 +182,7 @@ def gaussian_mutual_information(
     whitened = torch.linalg.solve_triangular(left, cov[..., :k, k:], upper=False)
     whitened = torch.linalg.solve_triangular(right.mT, whitened, upper=True, left=False)
     rho = torch.linalg.svdvals(whitened).clamp(max=1)
-    return (0 - torch.log1p(-(rho**2)).sum(-1)) / 2
+    return _at_least_zero(-torch.log1p(-(rho**2)).sum(-1) / 2)
 
 
 def gaussian_total_correlation(
@@ -157,7 +195,35 @@ def gaussian_total_correlation(
     """
     cov = covariance(cov, "cov")
     scale = cov.diagonal(dim1=-2, dim2=-1).rsqrt()
-    return (-torch.logdet(scale[..., None] * cov * scale[..., None, :]) / 2).clamp(min=0)
+    return _at_least_zero(-torch.logdet(scale[..., None] * cov * scale[..., None, :]) / 2)
+
+
+def gaussian_kl_divergence(
+    mean_p: Float64[Tensor, "*batch n"] | ArrayLike,
+    cov_p: Float64[Tensor, "*batch n n"] | ArrayLike,
+    mean_q: Float64[Tensor, "*batch n"] | ArrayLike,
+    cov_q: Float64[Tensor, "*batch n n"] | ArrayLike,
+) -> Float64[Tensor, "*batch"]:
+    """D_KL[p || q] of two Gaussian vectors in nats; leading axes broadcast.
+
+    It is [tr(cov_q^-1 cov_p) - n - ln det(cov_q^-1 cov_p) + d^T cov_q^-1 d] / 2 with the
+    difference d of the means (Kullback 1959, chapter 9).
+
+    >>> round(gaussian_kl_divergence([0.0], [[1.0]], [1.0], [[2.0]]).item(), 4)  # ln(2) / 2
+    0.3466
+    """
+    cov_p = covariance(cov_p, "cov_p")
+    cov_q = covariance(cov_q, "cov_q").to(cov_p.device)
+    mean_p, mean_q = (
+        real(mean, name).to(cov_p.device) for mean, name in [(mean_p, "mean_p"), (mean_q, "mean_q")]
+    )
+    _fit_together(mean_p=mean_p, cov_p=cov_p, mean_q=mean_q, cov_q=cov_q)
+    root = torch.linalg.cholesky(cov_q)
+    ratio = torch.linalg.solve_triangular(root, torch.linalg.cholesky(cov_p), upper=False)
+    shift = torch.linalg.solve_triangular(root, (mean_q - mean_p)[..., None], upper=False)
+    log_det = 2 * ratio.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    squares = ratio.square().sum((-2, -1)) + shift.square().sum((-2, -1))
+    return _at_least_zero((squares - cov_q.shape[-1] - log_det) / 2)
 
 
 def entropy_from_counts(
@@ -177,8 +243,7 @@ def entropy_from_counts(
     >>> round(entropy_from_counts([3, 1], correction="miller-madow").item(), 4)
     0.6873
     """
-    counts = _counts(counts, "counts", 1)
-    return _entropy_from_counts(counts, correction) / _log(base)
+    return _entropy_from_counts(_counts(counts, "counts", 1), correction, base)
 
 
 def mutual_information_from_counts(
@@ -196,35 +261,53 @@ def mutual_information_from_counts(
     0.1308
     """
     counts = _counts(counts, "counts", 2)
+    if correction is None:  # one divergence loses fewer digits than a difference of entropies
+        return _total_correlation(counts / counts.sum((-2, -1), keepdim=True), 2, base)
     parts = counts.sum(-1), counts.sum(-2), counts.flatten(-2)
-    h_x, h_y, h_xy = (_entropy_from_counts(part, correction) for part in parts)
-    return (h_x + h_y - h_xy) / _log(base)
+    h_x, h_y, h_xy = (_entropy_from_counts(part, correction, base) for part in parts)
+    return h_x + h_y - h_xy
 
 
-def _entropy(p: Float64[Tensor, "*batch x"]) -> Float64[Tensor, "*batch"]:
-    return torch.special.entr(p).sum(-1).clamp(min=0)
+def _xlog(p: Tensor, q: Tensor, base: float) -> Tensor:
+    """p log q, and 0 where p is 0."""
+    nats = _ln(base)
+    q = q.where(p > 0, 1.0)
+    # the binary logarithm is exact at powers of two
+    return p * (q.log() if nats == 1 else q.log2() / math.log2(base))
 
 
-def _total_correlation(p: Tensor, variables: int) -> Tensor:
-    axes = tuple(range(-variables, 0))
-    excess = torch.xlogy(p, p)
-    for axis in axes:
-        others = [other for other in axes if other != axis]
+def _at_least_zero(measure: Tensor) -> Tensor:
+    return measure.clamp(min=0) + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def _entropy(p: Float64[Tensor, "*batch x"], base: float) -> Float64[Tensor, "*batch"]:
+    return _at_least_zero(-_xlog(p, p, base).sum(-1))
+
+
+def _total_correlation(p: Tensor, variables: int, base: float, *, given: bool = False) -> Tensor:
+    """Of the last `variables` axes, or of those before the last one, which is the condition."""
+    axes = tuple(range(-variables - given, 0))
+    each = axes[:variables]
+    excess = _xlog(p, p, base)
+    for axis in each:
+        others = [other for other in each if other != axis]
         marginal = p.sum(others, keepdim=True) if others else p
-        excess = excess - torch.xlogy(p, marginal)
-    return excess.sum(axes).clamp(min=0)
+        excess = excess - _xlog(p, marginal, base)
+    if given:
+        excess = excess + (variables - 1) * _xlog(p, p.sum(each, keepdim=True), base)
+    return _at_least_zero(excess.sum(axes))
 
 
-def _entropy_from_counts(counts: Tensor, correction: Correction) -> Tensor:
-    total = counts.sum(-1)
+def _entropy_from_counts(counts: Tensor, correction: Correction, base: float) -> Tensor:
+    total = counts.sum(-1, keepdim=True)
     if correction == "zhang":
-        psi = torch.digamma(counts.clamp(min=1))  # outcomes that were not seen add nothing
-        return torch.digamma(total) - (counts * psi).sum(-1) / total
-    plug_in = _entropy(counts / total[..., None])
+        missing = torch.digamma(total) - torch.digamma(counts.clamp(min=1))  # 1 for unseen outcomes
+        return _at_least_zero((counts / total * missing).sum(-1) / _ln(base))
+    plug_in = _entropy(counts / total, base)
     if correction is None:
         return plug_in
     if correction == "miller-madow":
-        return plug_in + ((counts > 0).sum(-1) - 1) / (2 * total)
+        return plug_in + ((counts > 0).sum(-1) - 1) / (2 * total[..., 0] * _ln(base))
     raise ValueError(f"correction must be None, 'miller-madow' or 'zhang', got {correction!r}")
 
 
@@ -242,7 +325,24 @@ def _pair(p: Any, q: Any) -> tuple[Tensor, Tensor]:
     )
 
 
-def _log(base: Any) -> float:
+def _fit_together(**parts: Tensor) -> None:
+    """Means with an axis, covariances with two, all of one size and with batches that broadcast."""
+    shapes = {name: tuple(part.shape) for name, part in parts.items()}
+    try:
+        batches = [shape[: -1 if name.startswith("mean") else -2] for name, shape in shapes.items()]
+        torch.broadcast_shapes(*batches)
+        fit = len({shape[-1:] for shape in shapes.values()}) == 1
+    except RuntimeError:
+        fit = False
+    if not fit:
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(
+            "means need a coordinate for each row of the covariances, and leading axes must "
+            f"broadcast, got shapes {got}"
+        )
+
+
+def _ln(base: Any) -> float:
     if isinstance(base, Real) and 1 < base < math.inf:
         return math.log(base)
     raise ValueError(f"base must be a finite number above 1, got {base!r}; use base=2 for bits")
