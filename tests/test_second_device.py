@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from second_device import DEVICE, Remote, SecondDevice, send
 
 from ibbook import metrics
+from tests.second_device import DEVICE, Remote, SecondDevice, send
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from coin import PARAMETERS
 
 from ibbook.book.chapters import Chapter
+from tests.book.coin import PARAMETERS
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import sample_book
 import yaml
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ibbook.book import site
+from tests.book import sample_book
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "theme"))

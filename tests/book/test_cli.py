@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from coin import RECORDING
 
 from ibbook.book import runs, site
 from ibbook.book.cli import main
+from tests.book.coin import RECORDING
 
 IBBOOK = Path(sys.executable).with_name("ibbook")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from coin import RECORDING
 from nbformat.v4 import new_output
 
 from ibbook.book.audit import problems
@@ -21,6 +20,7 @@ from ibbook.book.folders import BookError
 from ibbook.book.parameters import resolve
 from ibbook.book.records import MIME, records
 from ibbook.book.runs import executed, run
+from tests.book.coin import RECORDING
 
 PICTURE = """\
 import matplotlib.pyplot as plt

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from coin import RECORDING
 
 from ibbook.book import runs
 from ibbook.book.cli import main
@@ -16,6 +15,7 @@ from ibbook.book.folders import BookError
 from ibbook.book.parameters import parameters, resolve
 from ibbook.book.results import recorded
 from ibbook.book.runs import key, provenance, run
+from tests.book.coin import RECORDING
 
 
 def test_runs_are_kept_by_the_command_and_read_back_as_rows(book, write, capsys, monkeypatch):

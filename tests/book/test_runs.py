@@ -17,7 +17,6 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from coin import RECORDING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_client.kernelspec import KernelSpecManager
@@ -29,6 +28,7 @@ from ibbook.book.folders import BookError
 from ibbook.book.parameters import resolve
 from ibbook.book.records import records
 from ibbook.book.runs import ChapterError, executed, finished, folder, key, provenance, run
+from tests.book.coin import RECORDING
 
 
 @pytest.fixture

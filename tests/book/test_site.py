@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import sample_book
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbook.book import site
+from tests.book import sample_book
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "theme"))

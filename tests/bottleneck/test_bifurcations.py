@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from joints import binary, noisy_copy, random_joint
 
 from ibbook.bottleneck import critical_beta, information_bottleneck, splitting_betas
+from tests.bottleneck.joints import binary, noisy_copy, random_joint
 
 NEAR = np.array([-1e-3, -1e-5, -1e-6, 0, 1e-6, 1e-5, 1e-3])
 

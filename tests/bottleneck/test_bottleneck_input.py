@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from joints import (
-    binary,
-)
 
 from ibbook import bottleneck as module
 from ibbook.bottleneck import (
@@ -15,6 +12,9 @@ from ibbook.bottleneck import (
     information_bottleneck,
     information_curve,
     splitting_betas,
+)
+from tests.bottleneck.joints import (
+    binary,
 )
 
 

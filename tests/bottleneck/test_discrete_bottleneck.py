@@ -8,7 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from joints import (
+from scipy.optimize import minimize
+from scipy.special import rel_entr, xlogy
+
+from ibbook.bottleneck import (
+    critical_beta,
+    information_bottleneck,
+    information_curve,
+    splitting_betas,
+)
+from tests.bottleneck.joints import (
     EXACT,
     binary,
     contraction_beta,
@@ -18,15 +27,6 @@ from joints import (
     plane,
     product,
     random_joint,
-)
-from scipy.optimize import minimize
-from scipy.special import rel_entr, xlogy
-
-from ibbook.bottleneck import (
-    critical_beta,
-    information_bottleneck,
-    information_curve,
-    splitting_betas,
 )
 
 

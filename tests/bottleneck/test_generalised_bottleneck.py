@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from joints import information, random_joint
 from scipy.special import entr, rel_entr
 
 from ibbook.bottleneck import information_bottleneck
+from tests.bottleneck.joints import information, random_joint
 
 BETAS = np.array([1.2, 2.0, 3.0, 5.0, 10.0, 40.0])
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as examples
-from joints import binary, binary_entropy, information, joints, plane, random_joint
 from scipy.special import entr
 
 from ibbook.bottleneck import (
@@ -16,6 +15,7 @@ from ibbook.bottleneck import (
     information_bottleneck,
     information_curve,
 )
+from tests.bottleneck.joints import binary, binary_entropy, information, joints, plane, random_joint
 
 
 @pytest.mark.parametrize(("size", "low", "high"), [(8, 0.8, 4.0), (32, 0.5, 1.0)])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from joints import (
-    random_joint,
-)
 
 from ibbook.bottleneck import (
     critical_beta,
     information_bottleneck,
     splitting_betas,
+)
+from tests.bottleneck.joints import (
+    random_joint,
 )
 
 

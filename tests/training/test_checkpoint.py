@@ -9,10 +9,10 @@ import sys
 import pytest
 import safetensors.torch
 import torch
-from small_networks import SMALL, assert_same, weights
 
 from ibbook.objective import Objective
 from ibbook.training import Ensemble, fit
+from tests.training.small_networks import SMALL, assert_same, weights
 
 RUN = """
 import os, sys, time

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_networks import LABELS, SMALL, VIB, assert_same
 from torch import distributions as D
 
 from ibbook.datasets import Dataset
@@ -13,6 +12,7 @@ from ibbook.networks import mlp
 from ibbook.objective import Objective
 from ibbook.schedules import Schedule, cyclical
 from ibbook.training import Ensemble, Optimiser, fit, grid
+from tests.training.small_networks import LABELS, SMALL, VIB, assert_same
 
 LINEAR = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=())
 

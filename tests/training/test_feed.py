@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from small_networks import digits_order
+from tests.training.small_networks import digits_order
 
 
 def test_every_epoch_shows_every_picture_once_in_another_order(digits):

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_networks import CASES, LABELS, MEMBERS, SMALL, VIB, assert_same, weights
 
 from ibbook.datasets import Dataset
 from ibbook.networks import mlp
 from ibbook.objective import Objective
 from ibbook.training import Optimiser, fit, grid, share
+from tests.training.small_networks import CASES, LABELS, MEMBERS, SMALL, VIB, assert_same, weights
 
 
 @pytest.mark.parametrize(("network", "objective"), CASES.values(), ids=CASES)

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_networks import SMALL, VIB, plain_loss
 from torch import distributions as D
 
 from ibbook.networks import conv, mlp
 from ibbook.noise import normal
 from ibbook.objective import Objective
 from ibbook.training import terms
+from tests.training.small_networks import SMALL, VIB, plain_loss
 
 
 @pytest.mark.parametrize("output", ["bernoulli", "gaussian", "categorical"])

@@ -2,11 +2,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_networks import LABELS, VIB, assert_same, digits_order, plain_loss, weights
 
 from ibbook.noise import normal
 from ibbook.schedules import linear
 from ibbook.training import Optimiser, fit
+from tests.training.small_networks import (
+    LABELS,
+    VIB,
+    assert_same,
+    digits_order,
+    plain_loss,
+    weights,
+)
 
 
 def test_adam_is_that_of_torch_with_each_members_own_rate_and_the_average_is_kept(digits):

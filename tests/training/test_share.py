@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_networks import CASES, SMALL, assert_same, weights
 from torch._dynamo.backends.debugging import aot_eager
 
 from ibbook._threads import threads
@@ -11,6 +10,7 @@ from ibbook.networks import Convolutions, conv, mlp
 from ibbook.objective import Objective
 from ibbook.schedules import linear
 from ibbook.training import fit, grid, share, terms
+from tests.training.small_networks import CASES, SMALL, assert_same, weights
 
 
 @pytest.mark.parametrize(

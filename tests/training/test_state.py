@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_networks import SMALL, assert_same, weights
 
 from ibbook.objective import Objective
 from ibbook.training import fit
+from tests.training.small_networks import SMALL, assert_same, weights
 
 
 @pytest.mark.parametrize("rate", [1e6, 1e30])

@@ -7,12 +7,12 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from second_device import DEVICE, Remote, SecondDevice
-from small_networks import CASES
 
 from ibbook import metrics
 from ibbook.datasets import Dataset, load
 from ibbook.training import Optimiser, feed, fit, grid, share
+from tests.second_device import DEVICE, Remote, SecondDevice
+from tests.training.small_networks import CASES
 
 
 @pytest.mark.parametrize(("network", "objective"), CASES.values(), ids=CASES)
