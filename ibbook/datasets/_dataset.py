@@ -17,10 +17,10 @@ It works and answers on `classes.device`, is a function of `classes` alone, and 
                                 factor_names=..., factor_values=..., scale=..., source=...)
 
 and `Dataset.rendered` turns an index into classes (mixed radix, the last factor fastest). Where an
-official file exists, `check(path: Path) -> None` compares it with what is drawn and raises a
-ValueError that names the first difference. `shapes3d.dataset(path: Path | None = None, *, size)`
-reads the official file at `path`, and draws the stand-in without one. Colour pictures are made
-smaller by `block_mean`.
+official file exists, `check(path: Path) -> int` counts the pixels in which it differs from what is
+drawn, and raises a ValueError that names the first when they are too many.
+`shapes3d.dataset(path: Path | None = None, *, size)` reads the official file at `path`, and draws
+the stand-in without one. Colour pictures are made smaller by `block_mean`.
 """
 
 from __future__ import annotations
@@ -31,57 +31,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-CHUNK = 4096  # pictures read or rendered at a time: 48 MiB of 64x64 colour
+from ibbook.datasets._grid import check_classes, classes_of, indices_of, integers, seeded
+from ibbook.datasets._images import Copies, Images, as_images, rows_of
 
 Render = Callable[[Int64[Tensor, "n k"]], UInt8[Tensor, "n c h w"]]
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Pictures that are read when asked for: index it like an array, `images[:8]`.
-
-    `read(rows)` returns the pictures of these rows, on the device of `rows`.
-
-    >>> from ibbook.datasets import load
-    >>> images = load("digits").images
-    >>> images.shape
-    (1797, 1, 8, 8)
-    >>> images[:3].dtype
-    torch.uint8
-    """
-
-    shape: tuple[int, ...]
-    read: Callable[[Int64[Tensor, "n"]], Tensor]
-
-    @classmethod
-    def held(cls, pictures: Tensor) -> Images:
-        """Pictures in memory, copied once to each device that asks for some.
-
-        >>> Images.held(torch.eye(3, dtype=torch.uint8))[[1]].tolist()
-        [[0, 1, 0]]
-        """
-        on = _Copies(pictures)
-        return cls(tuple(pictures.shape), lambda rows: on(rows.device)[rows])
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Tensor:
-        rows = _rows(key, len(self))
-        flat = rows.reshape(-1)
-        if len(flat) <= CHUNK:
-            pictures = self.read(flat)
-        else:
-            pictures = torch.cat([self.read(part) for part in flat.split(CHUNK)])
-        return pictures.reshape(*rows.shape, *self.shape[1:])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:].numpy(), dtype=dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +123,9 @@ class Dataset:
         >>> data.images.shape, data.labels.tolist(), data.factor_names
         ((4, 1, 8, 8), [0, 1, 0, 1], ())
         """
-        pictures = _pictures(images, channels_last)
+        pictures = as_images(images, channels_last)
         n = len(pictures)
-        classes = None if factors is None else _integers(factors, "factors", (n, None))
+        classes = None if factors is None else integers(factors, "factors", (n, None))
         if factor_values is not None:
             values = tuple(torch.as_tensor(v, dtype=torch.float64) for v in factor_values)
         elif classes is not None:
@@ -187,9 +144,9 @@ class Dataset:
                 f"{math.prod(sizes)}; give factors [n, k] where it is not a full grid"
             )
         if classes is not None:
-            _check_classes(classes, names, sizes)
+            check_classes(classes, names, sizes)
         if labels is not None:
-            labels = _integers(labels, "labels", (n,))
+            labels = integers(labels, "labels", (n,))
         return cls(name, pictures, scale, source, names, values, labels, classes)
 
     def __len__(self) -> int:
@@ -235,7 +192,7 @@ class Dataset:
         >>> load("dsprites").factors_at([0, 1024]).tolist()
         [[0, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
         """
-        rows = _rows(indices, len(self))
+        rows = rows_of(indices, len(self))
         if self.classes is None:
             return classes_of(rows, self.factor_sizes)
         return self.classes.to(rows.device)[rows]
@@ -251,7 +208,7 @@ class Dataset:
         >>> x.shape, x.max().item()
         (torch.Size([3, 1, 8, 8]), 1.0)
         """
-        rows = _rows(indices, len(self))
+        rows = rows_of(indices, len(self))
         return self.images[rows if device is None else rows.to(device)]
 
     def select(self, indices: Any) -> Dataset:
@@ -261,8 +218,8 @@ class Dataset:
         >>> load("digits").select([3, 1, 4]).labels.tolist()
         [3, 1, 4]
         """
-        rows = _rows(indices, len(self)).reshape(-1).cpu()
-        on = _Copies(rows)
+        rows = rows_of(indices, len(self)).reshape(-1).cpu()
+        on = Copies(rows)
         read = self.images.read
         return replace(
             self,
@@ -358,147 +315,3 @@ class Dataset:
             return factor
         known = ", ".join(self.factor_names) or "none"
         raise ValueError(f"factor must be one of {self.name}'s ({known}), got {factor!r}")
-
-
-def classes_of(indices: Int64[Tensor, "*m"], sizes: Sequence[int]) -> Int64[Tensor, "*m k"]:
-    """The digits of an index in the mixed radix `sizes`, the last one fastest.
-
-    >>> classes_of(torch.tensor([0, 1, 3]), (2, 3)).tolist()
-    [[0, 0], [0, 1], [1, 0]]
-    """
-    digits = []
-    for size in reversed(sizes):
-        digits.append(indices % size)
-        indices = indices // size
-    if not digits:
-        return indices.new_zeros(*indices.shape, 0)
-    return torch.stack(digits[::-1], -1)
-
-
-def indices_of(classes: Int64[Tensor, "*m k"], sizes: Sequence[int]) -> Int64[Tensor, "*m"]:
-    """The index whose digits in the mixed radix `sizes` are `classes`.
-
-    >>> indices_of(torch.tensor([[1, 0]]), (2, 3)).tolist()
-    [3]
-    """
-    index = torch.zeros_like(classes[..., 0])
-    for j, size in enumerate(sizes):
-        index = index * size + classes[..., j]
-    return index
-
-
-def block_mean(images: UInt8[Tensor, "n c h w"], size: int) -> UInt8[Tensor, "n c size size"]:
-    """Pictures made smaller by rounding the mean of each block of pixels, halves up.
-
-    >>> block_mean(torch.tensor([[[[0, 1], [1, 0]]]], dtype=torch.uint8), 1).item()
-    1
-    """
-    n, c, h, w = images.shape
-    if not (1 <= size <= h == w and h % size == 0):
-        raise ValueError(f"size must divide the {h}x{w} pixels of the pictures, got {size}")
-    block = h // size
-    total = images.reshape(n, c, size, block, size, block).sum((3, 5))
-    return ((total + block**2 // 2) // block**2).to(torch.uint8)
-
-
-def seeded(seed: int) -> torch.Generator:
-    """The random generator of a seed, on the CPU, so that every device draws the same.
-
-    >>> torch.randint(10, (3,), generator=seeded(0)).tolist()
-    [4, 9, 3]
-    """
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    return torch.Generator().manual_seed(seed)
-
-
-class _Copies:
-    """A tensor, and its copy on each device that asked for one."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.on = {tensor.device: tensor}
-        self.original = tensor
-
-    def __call__(self, device: torch.device) -> Tensor:
-        if device not in self.on:
-            self.on[device] = self.original.to(device)
-        return self.on[device]
-
-
-def _pictures(images: Any, channels_last: bool) -> Images:
-    """`Images` of an array: a memory map stays on disk, anything else lives on the device."""
-    if not isinstance(images, Tensor | np.ndarray):
-        images = np.asarray(images)
-    if images.dtype not in (torch.uint8, np.dtype(np.uint8)):
-        raise ValueError(
-            f"images must be uint8, got {images.dtype}; scale and round them, "
-            "and give the value of a white pixel as scale"
-        )
-    shape = tuple(images.shape)
-    if len(shape) not in (3, 4) or 0 in shape or (channels_last and len(shape) != 4):
-        wanted = "[n, h, w, c]" if channels_last else "[n, h, w] or [n, c, h, w]"
-        raise ValueError(f"images must have shape {wanted}, none of them 0, got {shape}")
-    if channels_last:
-        shape = (shape[0], shape[3], *shape[1:3])
-    elif len(shape) == 3:
-        shape = (shape[0], 1, *shape[1:])
-
-    if isinstance(images, np.memmap):
-
-        def read(rows: Int64[Tensor, "n"]) -> UInt8[Tensor, "n c h w"]:
-            order = rows.cpu().numpy()
-            part = torch.from_numpy(images[order]).to(rows.device)
-            return part.movedim(-1, 1) if channels_last else part.reshape(-1, *shape[1:])
-
-        return Images(shape, read)
-    if isinstance(images, np.ndarray):
-        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-    return Images.held(
-        images.movedim(-1, 1).contiguous() if channels_last else images.reshape(shape)
-    )
-
-
-def _rows(key: Any, length: int) -> Int64[Tensor, "*m"]:
-    """Any index into a set (number, slice, mask, array) as row numbers from 0."""
-    if isinstance(key, slice):
-        return torch.from_numpy(np.arange(*key.indices(length), dtype=np.int64))
-    rows = torch.as_tensor(key)
-    if rows.dtype == torch.bool:
-        if rows.shape != (length,):
-            raise IndexError(f"a mask must have shape ({length},), got {tuple(rows.shape)}")
-        return rows.nonzero()[:, 0]
-    if rows.is_floating_point() and rows.numel():
-        raise IndexError(f"indices must be integers, got {rows.dtype}")
-    rows = rows.long()
-    if rows.device.type == "cpu" and rows.numel():  # on a GPU the look would wait for the device
-        low, high = int(rows.min()), int(rows.max())
-        if low < -length or high >= length:
-            raise IndexError(f"index {high if high >= length else low} of {length} pictures")
-    return torch.where(rows < 0, rows + length, rows)
-
-
-def _integers(value: Any, name: str, shape: tuple[int | None, ...]) -> Int64[Tensor, "..."]:
-    array = value.cpu() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
-    if array.is_floating_point() or array.is_complex():
-        raise ValueError(f"{name} must be integers, the class of each picture, got {array.dtype}")
-    fits = array.ndim == len(shape) and all(
-        want in (None, got) for want, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("k" if s is None else str(s) for s in shape)
-        raise ValueError(f"{name} must have shape [{wanted}], got {tuple(array.shape)}")
-    return array.long()
-
-
-def _check_classes(
-    classes: Int64[Tensor, "n k"], names: Sequence[str], sizes: Sequence[int]
-) -> None:
-    if classes.ndim != 2:
-        raise ValueError(f"factors must have shape [n, {len(sizes)}], got {tuple(classes.shape)}")
-    if classes.shape[1] != len(sizes):
-        raise ValueError(f"factors has {classes.shape[1]} columns for {len(sizes)} factors")
-    for name, column, size in zip(names, classes.T, sizes, strict=True):
-        low, high = int(column.min()), int(column.max())
-        if low < 0 or high >= size:
-            bad = low if low < 0 else high
-            raise ValueError(f"factors of {name} must lie in 0..{size - 1}, got {bad}")

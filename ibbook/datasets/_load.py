@@ -16,7 +16,7 @@ PARTS = ("train", "test")
 def load(name: str, **options: object) -> Dataset:
     """The data set of this name; it never downloads, `ibbook data fetch NAME` does.
 
-    dsprites(size=64)            drawn exactly as in the official file; size 64, 32 or 16
+    dsprites(size=64)            drawn by the official file's rule; size 64, 32 or 16
     shapes3d(size=64, stand_in=None)    the official file where it is found, else a ray-traced
                                  stand-in; True or False insists on the one or the other
     mpi3d-toy, mpi3d-realistic, mpi3d-real(size=64)     from files

@@ -33,8 +33,10 @@ import torch
 from jaxtyping import Float64, Int32, Int64, UInt8
 from torch import Tensor
 
-from ibbook.datasets._dataset import CHUNK, Dataset, _check_classes, classes_of
+from ibbook.datasets._dataset import Dataset
 from ibbook.datasets._files import room_for, whole
+from ibbook.datasets._grid import check_classes, classes_of
+from ibbook.datasets._images import CHUNK
 
 FACTOR_NAMES = ("shape", "scale", "orientation", "posX", "posY")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
@@ -71,7 +73,7 @@ def render(classes: Int64[Tensor, "n 5"], *, size: int = WIDTH) -> UInt8[Tensor,
     """
     block = _block(size)
     if classes.device.type == "cpu" and len(classes):  # on a GPU the look would wait for it
-        _check_classes(classes, FACTOR_NAMES, FACTOR_SIZES)
+        check_classes(classes, FACTOR_NAMES, FACTOR_SIZES)
     pictures = _unpack(_words(classes))
     if block > 1:
         pictures = sum(pictures[:, i::block] for i in range(block))

@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ibbook.datasets._dataset import Dataset, Images, seeded
+from ibbook.datasets._dataset import Dataset
+from ibbook.datasets._grid import seeded
+from ibbook.datasets._images import Images
 
 BINS = 10
 

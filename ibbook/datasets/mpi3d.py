@@ -13,8 +13,9 @@ from typing import IO
 import numpy as np
 from filelock import FileLock
 
-from ibbook.datasets._dataset import Dataset, Images, block_mean
+from ibbook.datasets._dataset import Dataset
 from ibbook.datasets._files import cache_folder, room_for, whole
+from ibbook.datasets._images import Images, block_mean
 
 # Gondal et al. (2019), table 1; the last factor varies fastest
 FACTOR_NAMES = (

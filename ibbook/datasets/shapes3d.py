@@ -30,8 +30,10 @@ from filelock import FileLock
 from jaxtyping import Bool, Float64, Int16, Int64, UInt8
 from torch import Tensor
 
-from ibbook.datasets._dataset import CHUNK, Dataset, _check_classes, block_mean, classes_of
+from ibbook.datasets._dataset import Dataset
 from ibbook.datasets._files import cache_folder, room_for, whole
+from ibbook.datasets._grid import check_classes, classes_of
+from ibbook.datasets._images import CHUNK, block_mean
 
 FACTOR_NAMES = ("floor hue", "wall hue", "object hue", "scale", "shape", "orientation")
 FACTOR_SIZES = (10, 10, 10, 8, 4, 15)
@@ -105,7 +107,7 @@ def render(classes: Int64[Tensor, "n 6"], *, size: int = WIDTH) -> UInt8[Tensor,
     """
     _check_size(size)
     if classes.device.type == "cpu" and len(classes):  # on a GPU the look would wait for it
-        _check_classes(classes, FACTOR_NAMES, FACTOR_SIZES)
+        check_classes(classes, FACTOR_NAMES, FACTOR_SIZES)
     layers = _layers(size, classes.device)
     parts = [_sum_layers(layers, part) for part in classes.split(PART)]
     return torch.cat(parts).view(-1, 3, size, size)

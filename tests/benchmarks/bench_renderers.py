@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ibbook.datasets import dsprites, shapes3d
-from ibbook.datasets._dataset import classes_of
+from ibbook.datasets._grid import classes_of
 
 BATCH = 4096
 DISTINCT = 715_706  # of the 737,280 pictures

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ibbook.datasets import Dataset, load, mnist, mpi3d
-from ibbook.datasets._dataset import CHUNK, block_mean, classes_of, indices_of
 from ibbook.datasets._files import registry
+from ibbook.datasets._grid import classes_of, indices_of
+from ibbook.datasets._images import CHUNK, block_mean
 
 SIZES = (2, 3, 4, 5)
 REAL_MNIST = pytest.mark.skipif(

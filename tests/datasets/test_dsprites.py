@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbook.datasets import dsprites
-from ibbook.datasets._dataset import classes_of, indices_of
+from ibbook.datasets._grid import classes_of, indices_of
 
 # Frames of dsprites.gif, the preview in google-deepmind/dsprites-dataset (Apache-2.0), by their
 # factors: the pixels of each as bits, row by row, compressed.

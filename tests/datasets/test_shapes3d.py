@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from ibbook.datasets import shapes3d
-from ibbook.datasets._dataset import block_mean, classes_of
+from ibbook.datasets._grid import classes_of
+from ibbook.datasets._images import block_mean
 
 HUES = np.array([colorsys.hsv_to_rgb(k / 10, 1, 1) for k in range(10)])
 FLOOR, WALL, OBJECT = 0, 3, 6  # hues that are easy to tell apart: red, green, blue
