@@ -30,9 +30,8 @@ def climbed(problem: Problem, log_partition: Tensor, starts: Tensor) -> tuple[Te
 
     def climb(decoder: Tensor) -> Tensor:
         nonlocal level, best
-        decoder = decoder / decoder.sum(-1, keepdim=True).clamp_min(
-            TINY
-        )  # an excess counts beta times
+        mass = decoder.sum(-1, keepdim=True)  # what is above 1 would count beta times
+        decoder = decoder / mass.clamp_min(TINY)
         logits = offset + beta * (rows @ decoder.clamp_min(TINY).log().mT)
         height = logits.logsumexp(1)
         higher = height > level

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
+from ibbook.contraction import maximal_correlation
+
+INDEPENDENT = 1e-14  # squared correlation that is none, but for rounding
 
 
 def critical_beta(
@@ -15,15 +20,16 @@ def critical_beta(
 ) -> Float64[Tensor, "*batch"]:
     """The beta above which the trivial solution is unstable, its first bifurcation: 1/rho^2.
 
-    rho is the maximal correlation of X and Y, the second singular value of
-    p(x,y) / sqrt(p(x) p(y)); inf for independent X and Y. Above it the trivial solution is never
-    optimal. Below, it is stable to splitting; see `information_bottleneck` for when the global one.
+    rho is the `maximal_correlation` of X and Y; inf for independent X and Y. Above it the trivial
+    solution is never optimal. Below, it is stable to splitting; see `information_bottleneck` for
+    when the lowest one.
 
     >>> round(float(critical_beta([[0.45, 0.05], [0.05, 0.45]])), 4)
     1.5625
     """
     pxy = _checks.distribution(pxy, "pxy", axes=2)
-    return splitting_betas(pxy, pxy.new_ones(*pxy.shape[:-1], 1))[..., 0]
+    square = maximal_correlation(pxy) ** 2
+    return torch.where(square > INDEPENDENT, 1 / square, math.inf)
 
 
 def splitting_betas(
@@ -71,6 +77,6 @@ def second_order(p_x: Tensor, rows: Tensor, encoder: Tensor) -> tuple[Tensor, Te
     scaled = scaled - r.sqrt()[..., None] * q.sqrt()[..., None, :]  # takes out lambda_1 = 1
     left, value, _ = torch.linalg.svd(scaled, full_matrices=False)
     second = value[..., 0] ** 2
-    second = torch.where(second > 1e-14, second, 0.0)
+    second = torch.where(second > INDEPENDENT, second, 0.0)
     direction = torch.where(r > 0, left[..., 0] / r.clamp_min(1e-300).sqrt(), 0.0)
     return second, direction
