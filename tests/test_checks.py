@@ -26,6 +26,13 @@ def test_float32_input_passes_and_is_renormalised_in_float64():
     assert abs(distribution(p, "p").sum().item() - 1) < 1e-12
 
 
+@pytest.mark.parametrize("view", [lambda a: a[::-1], lambda a: a.T, lambda a: a[:, ::2]])
+def test_views_of_arrays_are_taken_as_they_are(view):
+    array = np.arange(12.0).reshape(3, 4)
+    np.testing.assert_array_equal(real(view(array), "p").numpy(), view(array))
+    assert real(np.float64(2.0), "p").shape == ()
+
+
 @pytest.mark.parametrize(
     ("value", "axes", "message"),
     [
