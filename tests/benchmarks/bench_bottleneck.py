@@ -6,15 +6,22 @@ Run with `pytest -s tests/benchmarks/bench_bottleneck.py`. Goal: the 30-point cu
 
 from __future__ import annotations
 
+import os
 import time
 
 import numpy as np
 import pytest
 import torch
 
-from ibbook.bottleneck import critical_beta, information_bottleneck, information_curve
+from ibbook.bottleneck import (
+    critical_beta,
+    information_bottleneck,
+    information_curve,
+    splitting_betas,
+)
 
 SIZE, POINTS = 64, 30
+JOINTS = int(os.environ.get("IBBOOK_JOINTS", "40"))  # 2,000 take half an hour of one core
 RANGES = {"whole": (0.25, 1.25), "transition": (0.38, 0.62)}  # times critical_beta
 
 
@@ -82,3 +89,42 @@ def test_30_points_of_a_random_64_by_64_joint(benchmark, name):
     assert solution.converged.all()
     assert value >= -1e-9  # embo's points lie on or under our supporting lines
     assert excess.min() >= -1e-9
+
+
+def joint_and_betas(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """A random joint of 2x2 to 30x30, and 20 betas: ten of them next to two of its bifurcations."""
+    rng = np.random.default_rng([7, number])
+    x, y = rng.integers(2, 31, 2)
+    pxy = rng.dirichlet(np.full(x * y, np.exp(rng.uniform(np.log(0.05), 0)))).reshape(x, y)
+    first = critical_beta(pxy).item()
+    later = first * np.exp(rng.uniform(0.02, 1.0))
+    for _ in range(3):  # along the branch to where one of its clusters splits
+        encoder = information_bottleneck(pxy, later, trivial="while-lowest").encoder
+        splits = splitting_betas(pxy, encoder).numpy()
+        splits = splits[(splits > later * (1 + 1e-9)) & (splits < 100 * first)]
+        if not len(splits):
+            break
+        later = splits.min() * (1 - 1e-7)
+    near = [first * (1 + s) for s in (-1e-4, -1e-5, -1e-6, 1e-6, 1e-5, 1e-4)]
+    near += [later * (1 + s) for s in (-1e-5, -1e-6, 1e-6, 1e-5)]
+    return pxy, np.array([*near, *first * np.geomspace(0.3, 20, 10)])
+
+
+def test_share_of_solutions_that_meet_the_equations_and_lack_no_cluster():
+    solved = met = lacking = 0
+    seconds, slowest = 0.0, 0.0
+    for number in range(JOINTS):
+        pxy, betas = joint_and_betas(number)
+        start = time.perf_counter()
+        solution = information_bottleneck(pxy, betas, trivial="while-lowest")
+        spent = time.perf_counter() - start
+        seconds, slowest = seconds + spent, max(slowest, spent)
+        solved += len(betas)
+        met += int((solution.residual <= 1e-8).sum())
+        lacking += int((solution.gap > 1e-9).sum())
+    print(
+        f"\n{solved} solutions of {JOINTS} joints: residual <= 1e-8 in {met}, gap > 1e-9 in "
+        f"{lacking}; {seconds:.0f} s, at most {slowest:.1f} s for the 20 betas of one joint"
+    )
+    assert met >= 0.999 * solved
+    assert lacking <= 0.001 * solved

@@ -422,7 +422,7 @@ def test_check_reads_the_files_again(folders, monkeypatch, capsys):
 def test_check_counts_the_differing_pixels_of_the_official_dsprites(
     folders, monkeypatch, capsys, differing, code, answer
 ):
-    from test_dsprites import official
+    from tests.datasets.test_dsprites import official
 
     monkeypatch.setattr(dsprites, "COUNT", 300)
     known = registry()["dsprites"]
