@@ -82,7 +82,7 @@ def _partitions(problem: Problem, limit: int) -> Float64[Tensor, "n s t"]:
 def _improved(encoder: Tensor, single: Tensor, beta: Tensor) -> Tensor:
     """The partition after moves of one s to another of its clusters, each lowering the cost."""
     encoder = encoder.clone()
-    used, row = encoder.sum(0) > 0, torch.arange(len(encoder))
+    used, row = encoder.sum(0) > 0, torch.arange(len(encoder), device=encoder.device)
     while True:
         mass, home = encoder.mT @ single, encoder.argmax(-1)
         left = (mass[home] - single).clamp_min(0)
