@@ -64,7 +64,8 @@ def information_bottleneck(
     single x (values of x with the same p(y|x) are one). They get their weights from a convex
     solver, move by the self-consistent equations and merge where their decoders coincide. A cluster
     that is unstable is split, and new ones join as long as a search finds a decoder with D > 1.
-    Last, an encoder found at one beta is tried at the others.
+    Where that crawls, as next to a bifurcation, Newton's method goes on, for joints of up to some
+    1,000 entries. Last, an encoder found at one beta is tried at the others.
 
     `clusters` bounds their number: then those are joined that cost least, and the result is a local
     minimum. Without a bound, a `gap` near 0 says that the search found nothing better. That is
@@ -90,10 +91,11 @@ def information_bottleneck(
     no beta has an inner point of it as its only solution: for beta > 1 every solution
     is the corner T = f(X), for beta < 1 it is trivial, and at beta = 1, the critical beta, every
     point is optimal and the trivial one is returned (Kolchinsky, Tracey and Van Kuyk 2019). Inner
-    points come from `information_curve(...).at`, which mixes codes.
+    points come from `encoder_at`, which mixes codes.
 
-    Rows of mass 0 get the encoder of the heaviest row. `converged` is true where the
-    self-consistent equations hold to `tol`. Where decoders lie close on a curve, as for a finely
+    Rows of mass 0 get the encoder of the heaviest row, and so do those of less than 1e-12, which
+    carry 1e-10 nats at most. `converged` is true where the self-consistent equations of all others
+    hold to `tol`. Where decoders lie close on a curve, as for a finely
     discretised Gaussian, the number of clusters is ill-conditioned: then L is right to `gap` long
     before the encoder is.
 
