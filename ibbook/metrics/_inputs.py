@@ -9,9 +9,11 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from ibbook._checks import real
-from ibbook.datasets._dataset import seeded
+from ibbook.datasets._grid import seeded
 
 ROUNDING = 1e-6  # spread, relative to max(1, |mean|), of a code that is constant but for rounding
+
+NOTHING = 1e-12  # nats, or share of a variance or of a range, that is 0 but for rounding
 
 FEWEST = 10  # points that can be split into some to learn from and some to test on
 
@@ -91,6 +93,11 @@ def split(
         raise ValueError(f"codes must hold at least {FEWEST} points for this score, got {n}")
     order = torch.randperm(n, generator=seeded(seed))
     return order[: 2 * n // 3], order[2 * n // 3 :]
+
+
+def cleared(values: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:
+    """Values, those that are 0 but for rounding set to 0: none is -0, nor a tiny negative."""
+    return values.masked_fill(values.abs() <= NOTHING, 0.0)
 
 
 def with_rival(codes: Float64[Tensor, "*members n latents"]) -> Float64[Tensor, "*members n l"]:

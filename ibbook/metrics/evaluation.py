@@ -14,7 +14,7 @@ from scipy.stats import bootstrap
 from torch import Tensor
 
 from ibbook.datasets import Dataset
-from ibbook.datasets._dataset import seeded
+from ibbook.datasets._grid import seeded
 from ibbook.metrics.interventions import beta_vae_score, factor_vae_score
 from ibbook.metrics.mutual_information import i_m, mig, modularity
 from ibbook.metrics.predictors import dci, explicitness, sap
@@ -48,7 +48,7 @@ def evaluate(
 
     Columns: member and its parameters; metric; score, the mean over `seeds`; low and high, a 95 %
     bootstrap interval of that mean. Each seed draws `points` pictures of the data set, a sample of
-    q(z|x) where `codes` is "sample", and what the metric itself draws. The interval resamples
+    p(z|x) where `codes` is "sample", and what the metric itself draws. The interval resamples
     seeds, not pictures: a picture drawn twice would inflate histograms and be in training and test.
     It tells how far the score depends on the draw, not how members of other training seeds differ,
     and with few seeds it is too narrow.

@@ -1,7 +1,8 @@
 """How much a trained stochastic code tells: bounds and estimates of I(X;Z) and I(Z;Y).
 
-The code is q(z | x) = N(mean, diag exp(log_variance)), as `Runs.encode` returns it, for n pictures.
-Everything is in nats unless `base` is given.
+The encoder is p(z|x) = N(mean, diag exp(log_variance)), as `Ensemble.encode` returns it, for n
+pictures; papers on VAEs call it q(z|x). Everything is in nats unless `base` is given, and what is 0
+but for rounding is 0.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ibbook.information import entropy
+from ibbook.metrics._inputs import cleared
 from ibbook.noise import normal
 from ibbook.objective import gaussian_kl
 
@@ -31,16 +33,17 @@ class Bounds(NamedTuple):
 def rate(
     mean: Float[Tensor, "*m n latents"], log_variance: Float[Tensor, "*m n latents"]
 ) -> Float[Tensor, "*m latents"]:
-    """E KL(q(z_j | x) || N(0, 1)) of each latent: the variational upper bound on I(X;Z_j).
+    """R_j = E D_KL[p(z_j|x) || r(z_j)] of each latent, with the marginal r(z_j) = N(0, 1).
 
-    It is I(X;Z_j) + KL(q(z_j) || N(0, 1)), so it is tight where the codes of all pictures together
-    follow the prior (Alemi et al., 2017, section 3). The sum over latents bounds I(X;Z).
+    It is I(X;Z_j) + D_KL[p(z_j) || r(z_j)]: an upper bound on the information, tight where the
+    codes of all pictures together follow r (Alemi et al., 2017, section 3). The sum over latents,
+    the rate R, bounds I(X;Z).
 
     >>> rate(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(2, 2)).tolist()
     [0.5, 0.0]
     """
     mean, log_variance = _codes(mean, log_variance)
-    return gaussian_kl(mean, log_variance).mean(-2)
+    return cleared(gaussian_kl(mean, log_variance).mean(-2))
 
 
 def aggregate_information(
@@ -49,13 +52,14 @@ def aggregate_information(
     *,
     seed: int = 0,
 ) -> Bounds:
-    """I(X;Z) from the aggregate posterior: q(z) is the mean of q(z | x) over the n pictures.
+    """I(X;Z) from the aggregate p(z), the mean of p(z|x) over the n pictures.
 
-    One z is drawn for each picture x, and ln q(z | x) / q(z) is averaged. `lower` counts x itself
-    in q(z): its mean is the information if the n pictures were all there are. That is at most ln n,
-    and on average below I(X;Z) for the source that they are drawn from. `upper` leaves x out of
-    q(z): its mean is above I(X;Z) (Poole et al., 2019, section 2.4). For pictures that are drawn
-    independently the truth lies between the two, up to the noise of the draw.
+    Papers on VAEs call it the aggregate posterior q(z). One z is drawn for each picture x, and
+    ln p(z|x) / p(z) is averaged. `lower` counts x itself in p(z): its mean is the information if
+    the n pictures were all there are. That is at most ln n, and on average below I(X;Z) for the
+    source that they are drawn from. `upper` leaves x out of p(z): its mean is above I(X;Z) (Poole
+    et al., 2019, section 2.4). For pictures that are drawn independently the truth lies between the
+    two, up to the noise of the draw.
 
     >>> same, far = torch.zeros(4, 2), 100 * torch.eye(4)
     >>> [f"{b:.3f}" for b in aggregate_information(same, same)]
@@ -82,8 +86,8 @@ def latent_information(
     share information, and less where they hold it jointly.
 
     >>> mean = torch.tensor([[-50.0, 0.0], [50.0, 0.0]])
-    >>> [round(i, 3) + 0.0 for i in latent_information(mean, torch.zeros(2, 2)).tolist()]  # ln 2, 0
-    [0.693, 0.0]
+    >>> [f"{i:.3f}" for i in latent_information(mean, torch.zeros(2, 2))]  # ln 2, 0
+    ['0.693', '0.000']
     """
     mean, log_variance = _codes(mean, log_variance)
     each = (part.mT.unsqueeze(-1) for part in (mean, log_variance))
@@ -93,16 +97,17 @@ def latent_information(
 def label_information(
     distortion: Float[Tensor, "*m"], labels: Int64[Tensor, "n"], *, base: float = math.e
 ) -> Float[Tensor, "*m"]:
-    """A lower bound on I(Z;Y): H(Y) - E[-log q(y | z)], with H(Y) of the labels' frequencies.
+    """A lower bound on I(Z;Y): H(Y) - D, with the distortion D = E[-ln q(y|z)] of the decoder.
 
-    `distortion` is the cross-entropy in nats, as `Runs.evaluate` gives it on the pictures of
-    `labels`. Tight where q(y | z) = p(y | z); it may be negative (Alemi et al., 2017, section 3).
+    `distortion` is D in nats, as `Ensemble.evaluate` gives it on the pictures of `labels`; H(Y) is
+    that of their frequencies. Tight where q(y|z) = p(y|z); it may be negative (Alemi et al., 2017,
+    section 3).
 
     >>> labels = torch.tensor([0, 1, 0, 1])
     >>> [f"{i:.3f}" for i in label_information(torch.tensor([0.0, 0.3]), labels)]
     ['0.693', '0.393']
-    >>> label_information(torch.tensor(0.0), labels, base=2).item()  # bits
-    1.0
+    >>> f"{label_information(torch.tensor(0.0), labels, base=2):.3f}"  # bits
+    '1.000'
     """
     labels = torch.as_tensor(labels)
     if labels.ndim != 1 or not len(labels):
@@ -111,7 +116,7 @@ def label_information(
     distortion = torch.as_tensor(distortion, dtype=torch.float64)
     if not distortion.isfinite().all():
         raise ValueError("distortion must be finite; leave out the members that diverged")
-    return (entropy(counts / counts.sum()) - distortion) / math.log(base)
+    return cleared((entropy(counts / counts.sum()) - distortion) / math.log(base))
 
 
 def _codes(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,6 +138,7 @@ def _bounds(mean: Tensor, log_variance: Tensor, seed: int) -> Float[Tensor, "2"]
     (z - mean)^2 / variance is multiplied out, so that all pairs are one matrix product.
     """
     n = len(mean)
+    mean = mean - mean.mean(0)  # where the codes lie tells nothing, and costs precision
     noise = normal(torch.tensor([seed]), range(1), mean.shape, stream=STREAM)[0, 0].to(mean)
     z = mean + (log_variance / 2).exp() * noise
     precision = (-log_variance).exp()
@@ -142,10 +148,10 @@ def _bounds(mean: Tensor, log_variance: Tensor, seed: int) -> Float[Tensor, "2"]
     lower, upper = [], []
     for rows in torch.arange(n, device=mean.device).split(max(1, CHUNK // n)):
         point = z[rows]
-        log_q = -(torch.cat([point.square(), point], -1) @ weights + offset) / 2
+        log_p = -(torch.cat([point.square(), point], -1) @ weights + offset) / 2
         here = torch.arange(len(rows), device=mean.device)
-        log_q[here, rows] = own[rows]
-        lower.append(own[rows] - log_q.logsumexp(-1) + math.log(n))
-        log_q[here, rows] = -math.inf
-        upper.append(own[rows] - log_q.logsumexp(-1) + math.log(n - 1))
-    return torch.stack([torch.cat(lower).mean(), torch.cat(upper).mean()])
+        log_p[here, rows] = own[rows]
+        lower.append(own[rows] - log_p.logsumexp(-1) + math.log(n))
+        log_p[here, rows] = -math.inf
+        upper.append(own[rows] - log_p.logsumexp(-1) + math.log(n - 1))
+    return cleared(torch.stack([torch.cat(lower).mean(), torch.cat(upper).mean()]))

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook.information import gaussian_total_correlation
-from ibbook.metrics._inputs import read_codes, standardised
+from ibbook.metrics._inputs import cleared, read_codes, standardised
 
 SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is 0 but for rounding
 
@@ -19,7 +19,7 @@ def active_units(
     """How many latents have Var_x(E[z_j | x]) > threshold.
 
     Source: Burda, Grosse and Salakhutdinov (2016), section 5, with the threshold 0.01. Pass the
-    means of q(z|x): samples of a collapsed latent have the variance of the prior, 1.
+    means of the encoder p(z|x): samples of a collapsed latent have the variance of the prior, 1.
 
     From 0 (constant codes) to the number of latents (random codes of variance 1).
 
@@ -42,8 +42,9 @@ def code_total_correlation(
     Range [0, infinity]; infinite for codes that depend on each other linearly. Constant codes add
     0. Random codes score about latents (latents - 1) / 4n.
 
-    >>> code_total_correlation([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]).item()
-    0.0
+    >>> square = [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]
+    >>> f"{code_total_correlation(square):.3f}"
+    '0.000'
     """
     codes = read_codes(codes)
     z = standardised(codes)
@@ -52,4 +53,4 @@ def code_total_correlation(
     dependent = torch.linalg.eigvalsh(correlation)[..., 0] <= SINGULAR
     eye = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
     regular = torch.where(dependent[..., None, None], eye, correlation)
-    return gaussian_total_correlation(regular).abs().masked_fill(dependent, torch.inf)
+    return cleared(gaussian_total_correlation(regular)).masked_fill(dependent, torch.inf)

@@ -8,14 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from lightgbm import LGBMClassifier
 from scipy.stats import entropy
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import Lasso, LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
 
 from ibbook.metrics import dci, explicitness, sap
-from ibbook.metrics.predictors import _concentration
+from ibbook.metrics.predictors import RIDGE, _concentration, _shared_gain, _shared_weights
 
 
 def sample(n=900, sizes=(3, 4), mix=0.0, noise=0.3, seed=0):
@@ -112,15 +113,118 @@ def test_informativeness_of_lasso_is_r_squared():
     assert close(ours.completeness, 1.0)
 
 
-def test_copies_lower_completeness_but_not_disentanglement():
-    codes, factors = sample(noise=0.05)
-    single = dci(codes, factors)
-    double = dci(np.concatenate([codes[:, :2], codes[:, :2] + 0.0], 1), factors)
-    assert close(double.disentanglement, single.disentanglement, 0.1)
+predictors = pytest.mark.parametrize("predictor", ["trees", "lasso"])
+TINY = 1e-10 * np.random.default_rng(7).normal(size=(1200, 4))
+
+
+@predictors
+@pytest.mark.parametrize(
+    "copies",
+    [
+        lambda v: [v],
+        lambda v: [-v],
+        lambda v: [v, 3 * v + 1],
+        lambda v: [v + TINY],
+        lambda v: [v[:, ::-1], 1 - 0.1 * v],
+    ],
+)
+def test_codes_that_are_all_the_factors_several_times_score_the_ideal(predictor, copies):
+    """m copies share alike: completeness 1 - ln m / ln(m k), and disentanglement stays 1."""
+    factors = np.random.default_rng(0).integers(0, 6, (1200, 4))
+    codes = np.concatenate([factors, *copies(factors)], 1)
+    m = codes.shape[1] // 4
+    ours = dci(codes, factors, predictor=predictor)
+    assert close(ours.completeness, 1 - np.log(m) / np.log(4 * m), 0.01)
+    assert close(ours.disentanglement, 1.0, 0.01)
+    assert close(ours.informativeness, 1.0, 0.001)
+
+
+@predictors
+def test_importances_follow_the_codes_whatever_their_order(predictor):
+    """Beside independent codes: copies, a near copy, a coarse one, one that is a copy in part."""
+    codes, factors = sample(400, mix=0.3)
     rng = np.random.default_rng(1)
-    near = codes[:, :2] + 0.02 * rng.normal(size=(len(codes), 2))
-    shared = dci(np.concatenate([codes[:, :2], near], 1), factors)
-    assert shared.completeness < single.completeness - 0.1
+    first = codes[:, :1]
+    redundant = [first, -first, first + 0.01 * rng.normal(size=first.shape), np.round(first)]
+    redundant += [np.where(codes[:, 1:2] > 0, first, 0.5)]
+    codes = np.concatenate([codes, *redundant], 1)
+    expected = dci(codes, factors, predictor=predictor).importance
+    for _ in range(3):
+        order = rng.permutation(codes.shape[1])
+        ours = dci(codes[:, order], factors, predictor=predictor).importance
+        assert close(ours, expected[order])
+
+
+def test_gain_is_shared_as_scikit_learn_draws_on_average():
+    """A code, its copy but for a little noise within the classes, and which half it lies in."""
+    rng = np.random.default_rng(0)
+    factors = rng.integers(0, 4, (450, 1))
+    near = factors + 0.01 * rng.normal(size=factors.shape)
+    codes = np.concatenate([factors, near, factors > 1, rng.normal(size=(450, 1))], 1)
+    train, _ = split(450)
+    drawn = [
+        GradientBoostingClassifier(random_state=s)
+        .fit(codes[train], factors[train, 0])
+        .feature_importances_
+        for s in range(8)
+    ]
+    ours = dci(codes, factors).importance[:, 0]
+    assert close(ours, np.mean(drawn, 0), 0.04)
+    assert 0.02 < ours[2] < 0.1
+
+
+def test_shared_gain_is_that_of_a_search_of_all_thresholds():
+    codes, factors = sample(100, mix=0.3)
+    near = codes + 0.01 * np.random.default_rng(1).normal(size=codes.shape)
+    for z in (codes, np.concatenate([codes, near, np.round(codes), -codes], 1)):
+        model = LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1).fit(z, factors[:, 1])
+        expected, shared = np.zeros(z.shape[1]), 0
+        trees = [tree["tree_structure"] for tree in model.booster_.dump_model()["tree_info"]]
+        while trees:
+            node = trees.pop()
+            if "split_gain" not in node:
+                continue
+            trees += [node["left_child"], node["right_child"]]
+            left = z[:, node["split_feature"]] <= node["threshold"]
+            able = [
+                any(np.array_equal(c <= t, side) for side in (left, ~left) for t in c) for c in z.T
+            ]
+            expected += node["split_gain"] * np.array(able) / sum(able)
+            shared += sum(able) > 1
+        assert (shared > 0) == (z.shape[1] > 4)
+        ours = _shared_gain(z, model.booster_)
+        assert np.allclose(ours, expected, rtol=1e-4)
+        if not shared:
+            own = model.booster_.feature_importance("gain")
+            assert np.allclose(ours, own, rtol=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [0.01, 0.1, 0.4])
+def test_shared_weights_are_those_of_lasso_where_it_has_only_one_solution(penalty):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 6)) @ rng.normal(size=(6, 6))
+    z /= z.std(0)
+    target = z[:, 0] - 0.5 * z[:, 3] + rng.normal(size=300)
+    known = Lasso(penalty, tol=1e-12, max_iter=100_000).fit(z, target).coef_
+    assert close(_shared_weights(z, target, penalty), known, 2e-3)
+    assert 0 < (known != 0).sum() < 6
+
+
+def test_shared_weights_meet_the_conditions_of_the_optimum():
+    """Covariances with what is left are the penalty and the ridge's pull where w is not 0."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 6))
+    z = np.concatenate([z, z, -z[:, :2] + 1e-6 * rng.normal(size=(300, 2))], 1)
+    z, target = z - z.mean(0), z[:, 0] - 0.5 * z[:, 3] + rng.normal(size=300)
+    target = target - target.mean()
+    w = _shared_weights(z, target, 0.05)
+    slope = z.T @ (target - z @ w) / 300 - RIDGE * w
+    assert close(slope[w != 0], 0.05 * np.sign(w[w != 0]))
+    assert np.abs(slope).max() < 0.05 + 1e-9
+    assert close(w[:6], w[6:12])
+    assert close(w[0], -w[12], 0.01)
+    most = np.abs(z.T @ target / 300).max()
+    assert not _shared_weights(z, target, most).any()  # where rounding alone is left
 
 
 @given(hnp.arrays(np.float64, (3, 4), elements=st.sampled_from([0.0, 0.1, 1.0, 7.0])))
@@ -156,6 +260,22 @@ def test_explicitness_is_the_mean_area_of_one_against_the_rest():
             areas.append(roc_auc_score(v[test] == c, model.predict_proba(unit[test])[:, 1]))
         means.append(np.mean(areas))
     assert close(explicitness(codes, factors, seed=1), np.mean(means), 1e-3)
+
+
+@pytest.mark.parametrize(("classes", "low", "high"), [(2, -1e-3, 1e-3), (5, 0.02, 0.21)])
+@pytest.mark.parametrize("noise", [0.1, 1.0])
+def test_explicitness_is_below_that_of_disentanglement_lib_by_what_it_says(
+    classes, low, high, noise
+):
+    codes, factors = sample(1500, sizes=(classes, classes), noise=noise)
+    train, test = split(len(codes))
+    unit = (codes - codes.mean(0)) / codes.std(0)
+    areas = []
+    for v in factors.T:
+        chance = LogisticRegression(max_iter=1000).fit(unit[train], v[train])
+        chance = chance.predict_proba(unit[test])
+        areas += [roc_auc_score(v[test] == c, chance[:, c]) for c in range(classes)]
+    assert low <= np.mean(areas) - explicitness(codes, factors).item() <= high
 
 
 def test_explicitness_leaves_out_classes_that_it_cannot_rank():

@@ -47,7 +47,7 @@ def test_rate_is_tight_where_the_codes_follow_the_prior():
 
 def test_rate_exceeds_the_information_by_the_distance_to_the_prior():
     mean, log_variance = gaussian_channel(4000, [1.0])
-    moved = rate(mean + 2, log_variance)  # KL(N(2, 1) || N(0, 1)) = 2
+    moved = rate(mean + 2, log_variance)  # D_KL[N(2, 1) || N(0, 1)] = 2
     assert moved.item() == pytest.approx(math.log(2) / 2 + 2, abs=0.1)
     same = aggregate_information(mean + 2, log_variance)
     assert same.lower.item() == pytest.approx(
@@ -129,7 +129,23 @@ def test_far_codes_tell_pictures_apart_and_equal_codes_tell_nothing():
     assert aggregate_information(far, torch.zeros(8, 8)).lower.item() == pytest.approx(math.log(8))
     flat = torch.zeros(8, 3)
     for found in (*aggregate_information(flat, flat), *latent_information(flat, flat)):
-        assert found.item() == pytest.approx(0, abs=1e-12)
+        assert found.item() == 0
+        assert not found.signbit()
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, -5.0])
+@pytest.mark.parametrize("log_variance", [-18.0, -0.7, 0.0, 1e-9])
+def test_what_is_zero_but_for_rounding_is_zero_without_a_sign(place, log_variance):
+    """Narrow codes in one place far off: their terms of 1e9 must cancel."""
+    mean = torch.full((7, 3), place, dtype=torch.float64)
+    spread = torch.full_like(mean, log_variance)
+    found = [*aggregate_information(mean, spread), *latent_information(mean, spread)]
+    labels = torch.tensor([0, 0, 1, 2, 2, 2])
+    told = -(labels.bincount().double() / 6).log()[labels].mean()
+    found += [label_information(told + 1e-15, labels), rate(0 * mean, 0 * spread).sum()]
+    for value in found:
+        assert value == 0
+        assert not value.signbit()
 
 
 def test_members_are_estimated_one_by_one():

@@ -226,6 +226,36 @@ def test_no_score_is_nan_or_negative(name, data):
     assert name.startswith("i_m") or score <= 1 + 1e-12
 
 
+# What rounding alone could change
+
+
+@every_score
+def test_last_bits_of_codes_do_not_matter(name):
+    """Codes with values on the edges of bins, ties, a copy and a coarse copy."""
+    factors = grid(3, 5, repeat=20)
+    codes = (factors - factors.mean(0)) / factors.std(0)
+    codes = np.concatenate([codes, -codes[:, :1], codes[:, 1:] > 0], 1)
+    expected = SCORES[name](codes, factors)
+    for seed in range(3):
+        error = 4e-16 * np.random.default_rng(seed).normal(size=codes.shape)
+        assert close(SCORES[name](codes + error, factors), expected, 1e-6)
+
+
+@pytest.mark.parametrize("name", SCORES | {"code_total_correlation": None})
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda sign: 0 * sign,
+        lambda sign: sign * sign[:, [1, 2, 0]],  # each knows of no factor alone
+        lambda sign: sign @ [[1], [2], [4]],  # knows all alike
+    ],
+)
+def test_no_zero_has_a_sign(name, turn):
+    score = SCORES.get(name, lambda z, v: code_total_correlation(z))
+    factors = grid(2, 2, 2, repeat=15)
+    assert not score(turn(1.0 - 2 * factors), factors).signbit()
+
+
 # Bad input
 
 
