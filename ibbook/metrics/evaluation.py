@@ -36,7 +36,7 @@ NAMES = (*PLAIN, *SEEDED, *ALONE, "dci")
 
 
 def evaluate(
-    runs: Ensemble,
+    ensemble: Ensemble,
     dataset: Dataset,
     metrics: Iterable[str] | Mapping[str, Metric] = ("mig", "sap", "factor_vae_score"),
     *,
@@ -63,9 +63,10 @@ def evaluate(
     >>> from ibbook.objective import Objective
     >>> from ibbook.training import fit, grid
     >>> data = load("dsprites", size=16)
-    >>> runs = fit(mlp((1, 16, 16), latents=2, hidden=(8,)), Objective(), data, grid(beta=[1, 4]),
-    ...            steps=2, batch_size=8)
-    >>> table = evaluate(runs, data, ["mig", "active_units"], seeds=range(2), points=500)
+    >>> network = mlp((1, 16, 16), latents=2, hidden=(8,))
+    >>> members = grid(beta=[1, 4])
+    >>> ensemble = fit(network, Objective(), data, members, steps=2, batch_size=8)
+    >>> table = evaluate(ensemble, data, ["mig", "active_units"], seeds=range(2), points=500)
     >>> table[["member", "beta", "metric"]].values.tolist()
     [[0, 1, 'mig'], [0, 1, 'active_units'], [1, 4, 'mig'], [1, 4, 'active_units']]
     >>> bool((table.low <= table.score).all() and (table.score <= table.high).all())
@@ -73,11 +74,11 @@ def evaluate(
     """
     seeds, named = list(seeds), not isinstance(metrics, Mapping)
     metrics = dict.fromkeys(metrics) if named else metrics
-    _check(runs, dataset, metrics if named else (), seeds, codes)
-    members = [m for m in range(len(runs.members)) if m not in runs.diverged]
+    _check(ensemble, dataset, metrics if named else (), seeds, codes)
+    members = [m for m in range(len(ensemble.members)) if m not in ensemble.diverged]
     draws = []
     for seed in seeds:
-        z, factors = _draw(runs, dataset, members, points, codes, seed)
+        z, factors = _draw(ensemble, dataset, members, points, codes, seed)
         scores: dict[str, Tensor] = {}
         for name, function in metrics.items():
             scores |= _named(name, z, factors, seed) if named else {name: function(z, factors)}
@@ -95,12 +96,12 @@ def evaluate(
             "high": interval.high.flatten(),
         }
     )
-    parameters = runs.final.loc[:, :"step"].drop(columns="step")
+    parameters = ensemble.final.loc[:, :"step"].drop(columns="step")
     return parameters.merge(table, on="member")
 
 
 def _draw(
-    runs: Ensemble,
+    ensemble: Ensemble,
     dataset: Dataset,
     members: list[int],
     points: int,
@@ -109,8 +110,8 @@ def _draw(
 ) -> tuple[Float[Tensor, "members n latents"], Int64[Tensor, "n k"]]:
     """The codes of one sample of pictures, and its factors that vary."""
     sample = dataset.sample(points, seed)
-    every = len(members) == len(runs.members)
-    z, *log_variance = runs.encode(sample.images[:] / sample.scale, None if every else members)
+    every = len(members) == len(ensemble.members)
+    z, *log_variance = ensemble.encode(sample.images[:] / sample.scale, None if every else members)
     if codes == "sample" and log_variance:
         noise = torch.randn(z.shape, generator=seeded(seed)).to(z)
         z = z + noise * (log_variance[0] / 2).exp()
@@ -133,7 +134,7 @@ def _named(name: str, z: Tensor, factors: Tensor, seed: int) -> dict[str, Tensor
 
 
 def _check(
-    runs: Ensemble, dataset: Dataset, names: Iterable[str], seeds: list[int], codes: str
+    ensemble: Ensemble, dataset: Dataset, names: Iterable[str], seeds: list[int], codes: str
 ) -> None:
     for name in names:
         if name not in NAMES:
@@ -142,9 +143,11 @@ def _check(
         raise ValueError(f"seeds must hold at least 2 for an interval, got {seeds}")
     if codes not in ("mean", "sample"):
         raise ValueError(f"codes must be 'mean' or 'sample', got {codes!r}")
-    if runs.network.latent == "categorical":
-        raise ValueError("runs must have Gaussian or point latents, got one categorical latent")
+    if ensemble.network.latent == "categorical":
+        raise ValueError("ensemble must have Gaussian or point latents, got one categorical latent")
     if not dataset.factor_names:
         raise ValueError(f"dataset {dataset.name} has no factors to compare the codes with")
-    if len(runs.diverged) == len(runs.members):
-        raise ValueError("runs has no member left to score: all diverged; lower the learning rate")
+    if len(ensemble.diverged) == len(ensemble.members):
+        raise ValueError(
+            "ensemble has no member left to score: all diverged; lower the learning rate"
+        )
