@@ -4,13 +4,14 @@ TORCH ?= 2.13.0
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help book serve test test-own test-second nightly lab check notebooks constraints clean
+.PHONY: help book serve test test-own test-second nightly gpu lab check notebooks constraints clean
 help:
 	@echo "make book         run every chapter that changed, build the site into _build/html"
 	@echo "make serve        show the built site at http://127.0.0.1:8000"
 	@echo "make test         all tests: package, chapters' outputs, pairs, site in a browser;"
 	@echo "                  what computes is tested once more in another arithmetic"
 	@echo "make nightly      the properties on fresh examples"
+	@echo "make gpu          on a machine with a GPU: tests, speed and long runs, 9 minutes"
 	@echo "make lab          JupyterLab, where a chapter's text and notebook stay in step"
 	@echo "make check        lint, and compare each chapter's text with its notebook"
 	@echo "make notebooks    run changed chapters and store their outputs in chapters/"
@@ -46,6 +47,10 @@ test-second: .venv/test
 # Properties on examples that nobody has tried yet, and on many more of them.
 nightly: .venv/test
 	$(BIN)/python -m pytest --hypothesis-profile=nightly tests --ignore=tests/book
+
+# Not in .venv: a lent machine has its own Python, with the torch that knows its card.
+gpu:
+	$(PYTHON) -m tests.gpu
 
 check: .venv/test
 	$(BIN)/ruff check
