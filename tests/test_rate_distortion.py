@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import dit
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import norm
 
+from ibbook._threads import threads
 from ibbook.information import entropy, mutual_information
-from ibbook.rate_distortion import binary_rate, gaussian_rate, rate_distortion, water_level
+from ibbook.rate_distortion import binary_rate, blahut_arimoto, gaussian_rate, rate_distortion
 
 EPS = 1e-12
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -31,13 +33,17 @@ def discrete_gaussian(n, width=4.0):
 
 
 def random_problem(seed, max_side=8):
-    """A source with zero and tiny masses; distortions of several orders, a third of them tied."""
+    """A source with zero and tiny masses; distortions of several orders, a third of them tied; in
+    a quarter of the problems a third of them infinite."""
     rng = np.random.default_rng(seed)
     m, n = rng.integers(1, max_side + 1, 2)
     p = rng.random(m) ** rng.uniform(0, 12) * (rng.random(m) < 0.8)
     p[0] += p.sum() == 0
     d = 10 * rng.random((m, n)) ** rng.uniform(0.3, 4)
-    return p / p.sum(), d.round() if seed % 3 == 0 else d
+    d = d.round() if seed % 3 == 0 else d
+    if seed % 4 == 0:
+        d[(rng.random((m, n)) < 1 / 3) & (np.arange(n) != rng.integers(n, size=(m, 1)))] = np.inf
+    return p / p.sum(), d
 
 
 problems = st.integers(0, 2**32 - 1).map(random_problem)
@@ -51,16 +57,18 @@ def objective(result, beta):
 def of_encoder(p, d, encoder):
     """Rate and distortion of an encoder from their definitions."""
     joint = torch.as_tensor(p)[:, None] * torch.as_tensor(encoder)
-    return mutual_information(joint), (joint * torch.as_tensor(d)).sum()
+    cost = torch.where(joint > 0, joint * torch.as_tensor(d), 0.0)
+    return mutual_information(joint), cost.sum()
 
 
 def plain(p, d, beta, iterations):
-    """Blahut-Arimoto as in the textbooks, for one slope."""
-    kernel = np.exp(-beta * np.asarray(d))
+    """Blahut-Arimoto as in the textbooks, for one slope and the symbols of positive mass."""
+    p, d = np.asarray(p), np.asarray(d)
+    p, kernel = p[p > 0], np.exp(-beta * (d - d.min(1, keepdims=True))[p > 0])
     q = np.full(kernel.shape[1], 1 / kernel.shape[1])
     for _ in range(iterations):
         joint = kernel * q
-        joint *= (np.asarray(p) / joint.sum(1))[:, None]
+        joint *= (p / joint.sum(1))[:, None]
         q = joint.sum(0)
     return q
 
@@ -149,6 +157,49 @@ def test_agrees_with_a_general_optimiser_over_encoders(seed):
     assert objective(ours, beta) == pytest.approx(found, abs=1e-6)
 
 
+@quick
+@given(problems, some_slopes, st.integers(1, 30))
+def test_iteration_is_that_of_the_textbooks(problem, beta, steps):
+    p, d = problem
+    result = blahut_arimoto(p, d, beta, iterations=steps)
+    for k, slope in enumerate(beta):
+        q = torch.as_tensor(plain(p, d, slope, steps))
+        assert torch.allclose(result.marginal[k], q, atol=EPS)
+        assert torch.allclose(result.marginal[k], torch.tensor(p) @ result.encoder[k], atol=EPS)
+        rate, distortion = of_encoder(p, d, result.encoder[k])
+        assert result.rate[k] == pytest.approx(rate.item(), abs=EPS)
+        assert result.distortion[k] == pytest.approx(distortion.item(), abs=1e-11)
+    assert (result.iterations == steps).all()
+    assert (result.converged == (result.gap <= 1e-9)).all()
+
+
+@quick
+@given(problems, some_slopes)
+def test_iteration_falls_as_its_theorem_says(problem, beta):
+    """f(q_T) - min f <= ln n / T, and rate + beta distortion is at most f."""
+    p, d = problem
+    least = objective(rate_distortion(p, d, beta, tol=1e-11), beta)
+    before = torch.inf
+    for steps in (1, 2, 3, 10, 100):
+        after = blahut_arimoto(p, d, beta, iterations=steps)
+        error = objective(after, beta) - least
+        assert (objective(after, beta) <= before + 1e-10).all()
+        assert (error <= after.gap + 1e-10).all()
+        if steps > 1:
+            assert (error <= math.log(d.shape[1]) / (steps - 1) + 1e-10).all()
+        before = objective(after, beta)
+
+
+def test_iteration_survives_underflow():
+    """Marginals that fall below the least number, and symbols that only those would serve."""
+    p, d = discrete_gaussian(32)
+    for source, table in ((p, d), ([1.0, 0.0], hamming(2)), ([1 - 1e-300, 1e-300], hamming(2))):
+        result = blahut_arimoto(source, table, [1.0, 1e6], iterations=3000)
+        for part in (result.rate, result.distortion, result.encoder, result.gap):
+            assert torch.isfinite(part).all()
+        assert torch.allclose(result.encoder.sum(-1), torch.ones((), dtype=torch.float64))
+
+
 def test_agrees_with_plain_iteration_where_that_converges():
     p, d = discrete_gaussian(12, 2.0)
     for beta in (0.7, 6.0, 300.0):
@@ -208,7 +259,8 @@ def test_no_encoder_beats_the_lower_bound(problem, beta, seed):
     rng = np.random.default_rng(seed)
     mix = rng.random()
     for k, slope in enumerate(beta):
-        other = torch.tensor(rng.dirichlet(np.full(d.shape[1], 0.3), len(p)))
+        other = (rng.dirichlet(np.full(d.shape[1], 0.3), len(p)) + 1e-9) * (d < np.inf)
+        other = torch.tensor(other / other.sum(1, keepdims=True))
         rate, distortion = of_encoder(p, d, mix * other + (1 - mix) * result.encoder[k])
         assert rate + slope * distortion >= objective(result, beta)[k] - result.gap[k] - 1e-11
 
@@ -264,6 +316,41 @@ def test_hard_cases_are_certified(beta):
             assert result.rate < EPS, name
 
 
+def test_erasure_distortion_meets_its_closed_form():
+    """R(D) = (1 - D) ln 2: Cover and Thomas (2006), problem 10.7; slopes other than -ln 2 give an
+    end of that straight line."""
+    table = [[0.0, math.inf, 1.0], [math.inf, 0.0, 1.0]]
+    beta = [0.0, 0.3, 0.69, math.log(2), 0.7, 5.0, 1e6]
+    for result in (
+        rate_distortion([0.5, 0.5], table, beta),
+        blahut_arimoto([0.5, 0.5], table, beta, iterations=5000),
+    ):
+        line = (1 - result.distortion) * math.log(2)
+        assert (result.rate >= line - EPS).all()
+        assert (result.rate - result.gap <= line + EPS).all()
+        assert torch.allclose(result.distortion[[1, 2]], torch.ones(()).double(), atol=1e-6)
+        assert torch.allclose(result.distortion[[4, 5]], torch.zeros(()).double(), atol=1e-6)
+        assert (result.encoder[:, [0, 1], [1, 0]] == 0).all()
+        assert torch.isfinite(result.distortion).all()
+
+
+def test_what_is_forbidden_is_what_costs_too_much():
+    p, d = discrete_gaussian(20)
+    beta = torch.tensor([0.5, 2.0, 9.0])
+    never = rate_distortion(p, d.masked_fill(d > 2, math.inf), beta, tol=1e-11)
+    dear = rate_distortion(p, d.masked_fill(d > 2, 1e4), beta, tol=1e-11)
+    assert torch.allclose(never.rate, dear.rate, atol=1e-6)
+    assert torch.allclose(objective(never, beta), objective(dear, beta), atol=1e-10)
+
+
+def test_only_copying_allowed_keeps_the_entropy():
+    p = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    table = torch.full((3, 3), math.inf).fill_diagonal_(0)  # float32, as tables come
+    result = rate_distortion(p, table, [0.0, 1.0])
+    assert torch.allclose(result.rate, entropy(p), atol=1e-9)
+    assert (result.distortion == 0).all()
+
+
 def test_large_beta_gives_the_lossless_code():
     p = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     result = rate_distortion(p, hamming(3), 1e6)
@@ -304,6 +391,34 @@ def test_256_symbols_at_64_slopes_are_all_certified():
     assert (result.gap <= 1e-9).all()
 
 
+@pytest.mark.parametrize("solve", [rate_distortion, partial(blahut_arimoto, iterations=9)])
+def test_threads_change_nothing(solve):
+    p, d = discrete_gaussian(128)
+    beta = torch.logspace(-1, 2.5, 19, dtype=torch.float64)
+    with threads(1):
+        alone = solve(p, d, beta)
+    for count in (2, 3):
+        with threads(count):
+            shared = solve(p, d, beta)
+        for name in ("rate", "distortion", "gap", "converged"):
+            assert torch.allclose(getattr(shared, name), getattr(alone, name), atol=1e-6), name
+        assert torch.allclose(objective(shared, beta), objective(alone, beta), atol=1e-9)
+
+
+def test_no_zero_has_a_sign():
+    for p, d in (
+        ([1.0, -0.0], -hamming(2) * 0),
+        ([0.5, 0.5], hamming(2)),
+        ([-0.0, 1.0], hamming(2)),
+    ):
+        for result in (
+            rate_distortion(p, d, [-0.0, 1.0, 1e6]),
+            blahut_arimoto(p, d, [-0.0, 1.0, 1e6], iterations=3),
+        ):
+            for name, value in vars(result).items():
+                assert not ((value == 0) & value.double().signbit()).any(), name
+
+
 def test_stopping_early_is_reported():
     p, d = discrete_gaussian(32)
     result = rate_distortion(p, d, [0.0, 5.0], max_iterations=2)
@@ -330,7 +445,9 @@ GOOD = {"p": [0.5, 0.5], "distortion": [[0.0, 1.0], [1.0, 0.0]], "beta": 1.0}
         ("p", [math.nan, 1.0], "p must be finite"),
         ("p", 1.0, "p must have at least 1 axes"),
         ("p", [0.2, 0.3, 0.5], "one row for each of the 3 symbols"),
-        ("distortion", [[0.0, math.inf], [1.0, 0.0]], "distortion must be finite, got inf"),
+        ("distortion", [[0.0, -math.inf], [1.0, 0.0]], "distortion must be finite, got -inf"),
+        ("distortion", [[0.0, math.nan], [1.0, 0.0]], "distortion must be finite, got nan"),
+        ("distortion", [[0.0, 1.0], [math.inf] * 2], "but row 1 is all inf; allow one, or drop"),
         ("distortion", [0.0, 1.0], r"got shape \(2,\)"),
         ("distortion", np.zeros((2, 0)), r"got shape \(2, 0\)"),
         ("distortion", "far", "distortion must be an array of real numbers"),
@@ -350,64 +467,7 @@ def test_bad_input_is_named(name, value, says):
         rate_distortion(**GOOD | {name: value})
 
 
-@pytest.mark.parametrize(
-    ("function", "arguments", "says"),
-    [
-        (binary_rate, (1.2, 0.1), r"p must be a probability in \[0, 1\], got 1.2"),
-        (binary_rate, (math.nan, 0.1), "p must be finite"),
-        (binary_rate, (0.5, -0.1), "distortion must be >= 0, got -0.1"),
-        (gaussian_rate, ([1.0, -2.0], 0.1), "variances must be >= 0, got -2"),
-        (gaussian_rate, ([[1.0]], 0.1), "variances must be a scalar or a vector"),
-        (gaussian_rate, ([], 0.1), "variances must be a scalar or a vector"),
-        (gaussian_rate, (1.0, -1.0), "distortion must be >= 0, got -1"),
-        (water_level, ([[1.0]], 0.1), "variances must be a scalar or a vector"),
-        (water_level, (1.0, -1.0), "distortion must be >= 0, got -1"),
-    ],
-)
-def test_bad_input_of_the_closed_forms_is_named(function, arguments, says):
-    with pytest.raises(ValueError, match=says):
-        function(*arguments)
-
-
-def test_binary_rate_at_its_ends():
-    assert binary_rate(0.3, 0.0) == pytest.approx(entropy([0.3, 0.7]).item())
-    assert (binary_rate([0.3, 0.7, 0.0, 1.0], [0.3, 2.0, 0.0, 0.0]) == 0).all()
-    assert binary_rate([0.1, 0.5], [[0.05], [0.2], [0.3]]).shape == (3, 2)
-
-
-def test_gaussian_rate_at_its_ends():
-    assert gaussian_rate(4.0, 1.0) == pytest.approx(math.log(2))
-    assert gaussian_rate([1.0, 0.0], 0.0).item() == math.inf
-    assert (gaussian_rate([0.0, 0.0], [0.0, 1.0]) == 0).all()
-    assert (gaussian_rate([2.0, 1.0], [3.0, 9.0]) == 0).all()
-    every_other = np.array([[2.0, 0.5], [1.0, 0.1]])[:, 0]
-    assert gaussian_rate(2.0, every_other).tolist() == pytest.approx([0, math.log(2) / 2])
-
-
-@quick
-@given(
-    st.lists(
-        st.one_of(st.just(0.0), st.sampled_from([1.0, 2.0]), st.floats(1e-3, 1e3)), min_size=1
-    ),
-    st.floats(1e-6, 1),
-)
-def test_water_level_spends_exactly_the_distortion(variances, fraction):
-    total = math.fsum(variances)
-    level = water_level(variances, [fraction * total, 2 * total + 1])
-    spent = torch.minimum(level[:, None], torch.tensor(variances, dtype=torch.float64)).sum(1)
-    assert spent.tolist() == pytest.approx([fraction * total, total], rel=1e-9)
-    assert level[1].item() == max(variances)
-
-
-def test_reverse_water_filling_beats_every_other_allocation():
-    variances = np.array([4.0, 1.0, 0.3, 0.05])
-    for total in (0.1, 0.6, 2.0):
-        found = minimize(
-            lambda e: 0.5 * np.log(variances / e).sum(),
-            np.minimum(variances, total / 4) * 0.9,
-            bounds=[(1e-9, v) for v in variances],
-            constraints={"type": "ineq", "fun": lambda e, total=total: total - e.sum()},
-            method="SLSQP",
-            options={"ftol": 1e-14, "maxiter": 500},
-        )
-        assert gaussian_rate(variances, total).item() == pytest.approx(found.fun, abs=1e-6)
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, "many"])
+def test_iterations_are_a_whole_number(value):
+    with pytest.raises(ValueError, match=f"iterations must be a whole number >= 1, got {value!r}"):
+        blahut_arimoto(**GOOD, iterations=value)

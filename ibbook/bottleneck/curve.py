@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
-from ibbook.bottleneck._problem import TINY, information, pad, sufficient
+from ibbook._convex_curve import Points, read
+from ibbook.bottleneck._problem import information, pad, sufficient
 from ibbook.bottleneck.discrete import information_bottleneck
 
-ROUNDS = 40
 AIM = 1e-9  # nats of I(X;T) by which an unmixed code may miss its target
 STRAIGHT = 1e-11  # nats between curve and chord where the curve is taken for straight
 
@@ -123,48 +123,44 @@ def encoder_at(
     if (wanted < 0).any():
         raise ValueError(f"complexity must be >= 0, got {wanted.min().item():g}")
     p, rows, label = sufficient(pxy)
-    copy = torch.eye(len(p), dtype=p.dtype, device=p.device)
+    size = len(p)
+    top = torch.special.entr(p).sum()
+    target = wanted.reshape(-1).clamp(max=top.item())
+
+    def point(slope: Tensor, x: Tensor, y: Tensor, encoder: Tensor) -> Points:
+        return Points(slope, x, y, torch.zeros_like(x), encoder.flatten(1))
+
+    def solve(_: Tensor, slope: Tensor) -> tuple[Points, Tensor]:
+        code = information_bottleneck(pxy, 1 / slope, trivial="while-lowest")
+        encoder = pad(code.encoder, size)
+        steps = torch.zeros_like(slope, dtype=torch.int64)
+        return point(slope, code.complexity, -code.relevance, encoder), steps
+
+    copy = torch.eye(size, dtype=p.dtype, device=p.device)
     silent = torch.zeros_like(copy)
     silent[:, 0] = 1
-    most = torch.special.entr(p).sum(), information(p, rows)
-    target = wanted.reshape(-1).clamp(max=most[0].item())
-    complexity, relevance, beta = p.new_tensor([[0, most[0]], [0, most[1]], [1, math.inf]])
-    encoder = torch.stack([silent, copy])[:, label]
-    for turn in range(ROUNDS):
-        right = torch.searchsorted(complexity, target).clamp(1, len(complexity) - 1)
-        left = right - 1
-        rise, run = relevance[right] - relevance[left], complexity[right] - complexity[left]
-        share = ((target - complexity[left]) / run.clamp_min(TINY)).clamp(0, 1)
-        reached = relevance[left] + share * rise
-        tangents = relevance + (target[:, None] - complexity) / beta
-        gap = (tangents.amin(-1) - reached).clamp_min(0)
-        away = torch.minimum(share, 1 - share) * run
-        look = (away > AIM) & (gap > STRAIGHT)
-        if not look.any() or turn == ROUNDS - 1:
-            break
-        chord, between = run / rise, beta[left] + share * (beta[right] - beta[left])
-        new = torch.where(between.isfinite() & (turn % 2 == 1), between, chord)[look]
-        solved = information_bottleneck(pxy, new, trivial="while-lowest")
-        codes = pad(solved.encoder, len(p))
-        complexity, order = torch.cat([complexity, solved.complexity]).sort(stable=True)
-        relevance = torch.cat([relevance, solved.relevance])[order]
-        beta, encoder = torch.cat([beta, new])[order], torch.cat([encoder, codes])[order]
-    share = torch.where(away > AIM, share, share.round())[:, None, None]
-    parts = [share * encoder[right], (1 - share) * encoder[left]]
-    codes, one = torch.cat(parts, -1), pad(sum(parts), 2 * len(p))  # one: T need not say which
+    slope, x, y = p.new_tensor([[0, 1], [top, 0], [-information(p, rows), 0]])
+    ends = point(slope, x, y, torch.stack([copy, silent])[:, label])
+    found = read(Points(*(part[None] for part in ends)), solve, target[None], STRAIGHT)
+    near, far = (end.q[0].unflatten(-1, (-1, size)) for end in (found.near, found.far))
+    share = found.share[0, :, None, None]
+    parts = [(1 - share) * near, share * far]
+    codes, one = torch.cat(parts, -1), pad(sum(parts), 2 * size)  # one: T need not say which
     p_x = pxy.sum(1)
     same = (information(p_x.expand(len(one), -1), one) - target).abs() <= AIM
     codes = torch.where(same[:, None, None], one, codes)
     used = codes.sum(-2) > 0
     order = used.to(torch.int8).argsort(dim=-1, descending=True, stable=True)
     codes = codes.gather(-1, order[:, None].expand_as(codes))[..., : int(used.sum(-1).max())]
+    tight = (found.near.line(target) >= found.far.line(target))[0]
+    slope = torch.where(tight, found.near.beta, found.far.beta)[0]
     shape = wanted.shape
     return EncoderAt(
         complexity=target.reshape(shape),
-        relevance=reached.reshape(shape),
+        relevance=(0 - found.upper).reshape(shape),
         encoder=codes.reshape(*shape, *codes.shape[1:]),
-        beta=beta[tangents.argmin(-1)].reshape(shape),
-        gap=gap.reshape(shape),
+        beta=(1 / slope).reshape(shape),
+        gap=(found.upper - found.lower).clamp_min(0).reshape(shape),
     )
 
 

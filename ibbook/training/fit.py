@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from ibbook._threads import threads
+from ibbook._threads import workers
 from ibbook.datasets import Dataset
 from ibbook.networks import Network
 from ibbook.objective import Objective
@@ -83,7 +80,8 @@ def fit(
     shares = [Share(state, part, objective, data, batch_size) for part in parts]
     size = sum(w[0].numel() for w in state.weights)
     bar = tqdm(initial=state.step, total=steps, disable=None)
-    with bar, _workers(len(shares), size * batch_size) as each:
+    own = torch.get_num_threads() // len(shares) if size * batch_size > SMALL else 1
+    with bar, workers(len(shares), own) as each:
         if state.step < steps:
             for share in shares:
                 share.fuse(state.step, steps)
@@ -111,18 +109,6 @@ def _parts(members: int, device: torch.device) -> list[slice]:
     count = min(members, torch.get_num_threads()) if device.type == "cpu" else 1
     ends = [members * k // count for k in range(count + 1)]
     return [slice(*pair) for pair in itertools.pairwise(ends)]
-
-
-@contextmanager
-def _workers(shares: int, work: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """`map` on a thread for each share, which splits what is left of PyTorch's threads."""
-    own = torch.get_num_threads() // shares if work > SMALL else 1
-    with threads(own):
-        if shares == 1:
-            yield map
-        else:
-            with ThreadPoolExecutor(shares, "fit", torch.set_num_threads, (own,)) as pool:
-                yield pool.map
 
 
 def _device(device: torch.device | str | None) -> torch.device:

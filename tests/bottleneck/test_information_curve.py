@@ -121,6 +121,14 @@ def test_more_than_is_telling_is_not_kept():
     np.testing.assert_allclose(code.relevance, information(pxy), atol=1e-12)
 
 
+@pytest.mark.parametrize("pxy", [[[0.3, 0.7]], np.outer([0.2, 0.8], [0.5, 0.5])])
+def test_where_x_says_nothing_no_complexity_is_spent(pxy):
+    code = encoder_at(pxy, [0.0, 0.1])
+    assert str(code.relevance.tolist()) == "[0.0, 0.0]"  # without a sign
+    assert code.complexity.tolist() == code.gap.tolist() == [0, 0]
+    assert code.encoder.shape == (2, len(pxy), 1)
+
+
 def test_a_wanted_complexity_that_is_none_is_named():
     for bad in (-0.1, [0.1, -2.0]):
         with pytest.raises(ValueError, match="complexity must be >= 0, got -"):
