@@ -1,7 +1,14 @@
 """The information curve against embo 1.1.0 and the plain iteration, in the same run.
 
-Run with `pytest -s tests/benchmarks/bench_bottleneck.py`. Goal: the 30-point curve of a random
-64x64 joint in under 0.5 s on 2 cores, nowhere below what embo finds at the same I(X;T).
+Run with `pytest -s tests/benchmarks/bench_bottleneck.py`. Goals: the 30-point curve of a random
+64x64 joint in under 0.5 s on 2 cores, nowhere below what embo finds at the same I(X;T); and of
+2,000 random joints x 20 betas, half of them next to bifurcations, every solution with a residual
+of at most 1e-8 and no cluster missing (gap at most 1e-9). On one thread of a busy machine
+(IBBOOK_JOINTS=2000):
+
+                              residual <= 1e-8   gap <= 1e-9   both     processor seconds
+    iteration alone                     39,854        39,864   99.54 %              1,947
+    ended by Newton's method            40,000        40,000   100 %                  825
 """
 
 from __future__ import annotations
