@@ -6,9 +6,9 @@ Run with `pytest -s tests/benchmarks/bench_bottleneck.py`. Goals: the 30-point c
 of at most 1e-8 and no cluster missing (gap at most 1e-9). On one thread of a busy machine
 (IBBOOK_JOINTS=2000):
 
-                              residual <= 1e-8   gap <= 1e-9   both     processor seconds
-    iteration alone                     39,854        39,864   99.54 %              1,947
-    ended by Newton's method            40,000        40,000   100 %                  825
+                              residual <= 1e-8   gap <= 1e-9   both     seconds
+    iteration alone                     39,854        39,864   99.54 %    1,947
+    ended by Newton's method            40,000        40,000   100 %        825
 """
 
 from __future__ import annotations
