@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from ibbook.book import results
 from ibbook.networks import conv, mlp
 from tests.gpu import __main__ as entry
 from tests.gpu.speed import work
-from tests.gpu.steps import STEPS, Run, Step, read
+from tests.gpu.steps import STEPS, Run, StandIn, Step, read
 
 FIELDS = {
     "machine": {"about", "ceilings", "units"},
@@ -35,11 +36,11 @@ FIELDS = {
 def dry(tmp_path_factory) -> tuple[Path, str]:
     """The folder of a dry run, and what it printed."""
     folder = tmp_path_factory.mktemp("gpu")
-    command = [sys.executable, "-m", "tests.gpu", "--dry", "--seed", "3"]
+    command = [sys.executable, "-m", "tests.gpu", "--dry", "--seed", "3", "--out", str(folder)]
     done = subprocess.run(
         command,
         cwd=entry.ROOT,
-        env=os.environ | {"IBBOOK_GPU_DEVICE": "cpu", "OUT": str(folder)},
+        env=os.environ | {"IBBOOK_GPU_DEVICE": "cpu", "OUT": str(folder / "sent")},
         capture_output=True,
         text=True,
     )
@@ -62,11 +63,25 @@ def test_every_step_runs_and_says_what_it_found(dry, step):
 
 
 def test_all_that_was_written_lies_in_one_file(dry):
-    with zipfile.ZipFile(dry[0] / "gpu.zip") as archive:
+    with zipfile.ZipFile(dry[0] / "sent" / "gpu.zip") as archive:
         names = set(archive.namelist())
     assert {f"{step.name}{end}" for step in STEPS for end in (".json", ".log")} <= names
     assert "kept/05-beta-vae-gpu-beta-4-seed-3.json" in names
-    assert not list(dry[0].glob("*.part"))
+    assert [path.name for path in (dry[0] / "sent").iterdir()] == ["gpu.zip"]
+    assert not list(dry[0].rglob("*.part"))
+
+
+def test_the_dry_run_does_without_what_a_bare_machine_lacks(dry):
+    missing = read(dry[0] / "machine.json")["results"]["about"]["missing"]
+    assert {"lightgbm", "platformdirs"} <= set(missing)
+
+
+def test_a_package_that_is_stood_in_for_fails_when_it_is_used():
+    spec = StandIn().find_spec("lightgbm")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(ImportError, match="lightgbm is not installed on this machine"):
+        module.LGBMClassifier(n_estimators=3)
 
 
 def test_every_number_of_speed_has_its_floor(dry):
@@ -110,6 +125,7 @@ def test_a_step_that_ends_badly_is_reported_and_the_others_run(tmp_path, monkeyp
 
     monkeypatch.setattr(entry, "run", hasty)
     monkeypatch.setenv("IBBOOK_GPU_DEVICE", "cpu")
+    monkeypatch.delenv("OUT", raising=False)
     assert entry.main(["--dry", "--out", str(tmp_path)]) == 1
     said = [read(tmp_path / f"{step.name}.json") for step in steps]
     assert [one["status"] for one in said] == [

@@ -1,7 +1,7 @@
 """`python -m tests.gpu [--dry]`: run the steps, and leave one JSON file and one log of each.
 
-They lie in `$OUT`, or in `_build/gpu` where that is unset, and all together in `gpu.zip` beside
-them: a lent machine may send back only a few files. The exit status is 1 if a step failed.
+They lie in `_build/gpu`, and all together in `gpu.zip` beside them or, where it is set, in the
+folder `$OUT`: a lent machine sends back only a few files. The exit status is 1 if a step failed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ BUDGET = 540.0  # seconds, of all steps together
 
 def main(arguments: list[str] | None = None) -> int:
     asked = _asked(arguments)
-    folder = (asked.out or Path(os.environ.get("OUT") or ROOT / "_build" / "gpu")).absolute()
+    folder = (asked.out or ROOT / "_build" / "gpu").absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    together = Path(os.environ.get("OUT") or folder).absolute() / "gpu.zip"
     deadline = time.monotonic() + asked.seconds
     failed = False
     for step in STEPS:
@@ -37,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         said = run(step, folder, left if asked.dry else min(step.seconds, left), asked)
         failed |= said["status"] in ("failed", "timed out")
         print(line(said), flush=True)
-        pack(folder)
-    print(f"all of it: {folder / 'gpu.zip'}", flush=True)
+        pack(folder, together)
+    print(f"all of it: {together}", flush=True)
     return int(failed)
 
 
@@ -97,13 +98,14 @@ def line(said: dict[str, Any]) -> str:
     return f"{said['step']:18}{said['status']:9}{said['seconds']:8.1f} s  {words}".rstrip()
 
 
-def pack(folder: Path) -> None:
+def pack(folder: Path, together: Path) -> None:
     """All JSON files and logs of the folder in one file, written whole or not at all."""
-    part = folder / "gpu.zip.part"
+    together.parent.mkdir(parents=True, exist_ok=True)
+    part = together.with_name(f"{together.name}.part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted([*folder.glob("*.json"), *folder.glob("*.log"), *folder.glob("kept/*")]):
             archive.write(path, path.relative_to(folder))
-    os.replace(part, folder / "gpu.zip")
+    os.replace(part, together)
 
 
 def _asked(arguments: list[str] | None) -> argparse.Namespace:

@@ -68,7 +68,7 @@ def test_members_train_as_on_the_cpu(digits, in_float32, network, objective):
     here = fit(network, objective, digits, MEMBERS, **FEW, device="cpu")
     there = fit(network, objective, digits, MEMBERS, **FEW, device=DEVICE)
     assert there.models.seeds.device.type == torch.device(DEVICE).type
-    np.testing.assert_allclose(curves(there), curves(here), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(curves(there), curves(here), rtol=1e-3, atol=1e-3)
     pixels = digits.images[:50] / digits.scale
     close(there.encode(pixels)[0], here.encode(pixels)[0], 0.01)
     mine, theirs = there.evaluate(digits, samples=2), here.evaluate(digits, samples=2)
@@ -122,7 +122,7 @@ def test_a_checkpoint_goes_on_on_the_other_device(digits, in_float32, tmp_path, 
     onward = fit(network, objective, digits, MEMBERS, **few, device=then)
     whole = fit(network, objective, digits, MEMBERS, **FEW, device="cpu")
     assert len(list(tmp_path.iterdir())) == 1  # it went on from that file
-    np.testing.assert_allclose(curves(onward), curves(whole), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(curves(onward), curves(whole), rtol=1e-3, atol=1e-3)
 
 
 def test_an_ensemble_saved_there_is_read_here(digits, tmp_path):

@@ -37,8 +37,10 @@ STEPS = (
     Step("results-2", "tests.gpu.results:second", 3600, 120),
 )
 
-# What ibbook imports and these steps do not use; a lent machine lacks the first two.
+# What ibbook imports and these steps do not use; a lent machine lacks the first two, and what a
+# dry run must do without as well.
 UNUSED = ("lightgbm", "platformdirs", "h5py", "requests")
+ABSENT = ("IPython", "ipykernel", "jupytext", "nbclient", "nbformat", "nbval", "papermill", "pooch")
 
 
 @dataclass
@@ -91,8 +93,16 @@ def read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+class Absent(MetaPathFinder):
+    """Hides the packages of `ABSENT`."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 class StandIn(MetaPathFinder, Loader):
-    """Finds the packages of `UNUSED` that are not installed, as modules that fail when used."""
+    """Finds the packages of `UNUSED` as modules that fail when they are used."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         return ModuleSpec(name, self) if name in UNUSED else None
