@@ -119,6 +119,7 @@ class Dataset:
         `factors` are class indices `[n, k]`; leave them out and give `factor_values` where the
         pictures are a full grid with the last factor fastest. With neither, there are none.
 
+        >>> import numpy as np
         >>> data = Dataset.from_arrays(np.zeros((4, 8, 8), np.uint8), labels=[0, 1, 0, 1])
         >>> data.images.shape, data.labels.tolist(), data.factor_names
         ((4, 1, 8, 8), [0, 1, 0, 1], ())
