@@ -53,7 +53,7 @@ def noisy_copy(agree: float, beta: float) -> tuple[float, float]:
 
 
 def contraction_beta(pxy: np.ndarray) -> float:
-    """1/eta: the least KL(r || p_x) / KL(r W || p_y), by a general optimiser from every vertex."""
+    """1/eta: the least D_KL[r || p_x] / D_KL[r W || p_y], by a general optimiser."""
     p_x, p_y = pxy.sum(1), pxy.sum(0)
     rows = pxy / p_x[:, None]
 
