@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook._checks import distribution
-from ibbook._interior_point import check_tolerance, interior_point
+from ibbook._interior_point import Problem, check_tolerance, interior_point
 from ibbook._threads import deal
 
 TINY = 1e-300
@@ -65,8 +65,10 @@ def channel_capacity(
         matrix = flat[some].mT  # [b, y, x]
         known = torch.xlogy(matrix, matrix).sum(1)  # -H(Y|x)
         uniform = torch.full_like(known, 1 / known.shape[1])
-        mass = (uniform * _divergence(uniform, matrix, known)).sum(1, keepdim=True).exp()
-        p, steps = interior_point(_evaluate, mass * uniform, matrix, known, tol, 100)
+        most = _divergence(uniform, matrix, known).amax(1, keepdim=True)
+        p = 2 * most.exp() * uniform
+        y = _output(p, matrix).log()
+        p, steps = interior_point(CHANNEL, matrix, known, p, y, -known, tol, 100)
         divergence = _divergence(p, matrix, known)
         capacity = (p * divergence).sum(1)
         return capacity, p, divergence.amax(1) - capacity, steps
@@ -83,18 +85,29 @@ def channel_capacity(
     )
 
 
+def _output(p: Float64[Tensor, "b x"], matrix: Float64[Tensor, "b y x"]) -> Float64[Tensor, "b y"]:
+    """p(y), positive also where no input leads."""
+    return (matrix @ p[..., None])[..., 0].clamp(min=TINY)
+
+
 def _divergence(
     p: Float64[Tensor, "b x"], matrix: Float64[Tensor, "b y x"], known: Float64[Tensor, "b x"]
 ) -> Float64[Tensor, "b x"]:
-    """sum_y p(y|x) ln[p(y|x) / p(y)] for the output p(y) of any p(x) >= 0."""
-    output = (matrix @ p[..., None]).clamp(min=TINY)
-    return known - (matrix.mT @ output.log())[..., 0]
+    """D_KL[p(y|x) || p(y)] for every x."""
+    return known - (matrix.mT @ _output(p, matrix).log()[..., None])[..., 0]
 
 
-def _evaluate(
+def _gap(
     p: Float64[Tensor, "b x"], matrix: Float64[Tensor, "b y x"], known: Float64[Tensor, "b x"]
-) -> tuple[Float64[Tensor, "b"], Float64[Tensor, "b x"], Float64[Tensor, "b y"]]:
-    """Gap, gradient and root of the Hessian's diagonal, as `interior_point` wants them."""
+) -> Float64[Tensor, "b"]:
     divergence = _divergence(p, matrix, known)
-    gap = divergence.amax(1) - (p * divergence).sum(1) / p.sum(1)
-    return gap, -divergence, (matrix @ p[..., None])[..., 0].clamp(min=TINY).rsqrt()
+    return divergence.amax(1) - (p * divergence).sum(1)
+
+
+def _link(z: Tensor, y: Tensor, known: Tensor, bend: Tensor | float) -> tuple[Tensor, Tensor]:
+    """The derivative of z ln z - z is y = ln z."""
+    z = z.clamp(min=TINY)
+    return 1 / z, z.log() - y
+
+
+CHANNEL = Problem(gap=_gap, link=_link, room=lambda y, dy: y.new_full((len(y), 1), torch.inf))

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ibbook._checks import distribution, real, slopes
 from ibbook._convex_curve import Points, read
-from ibbook._interior_point import check_tolerance, interior_point
+from ibbook._interior_point import Problem, check_tolerance, interior_point, to_boundary
 from ibbook._threads import deal
 from ibbook.closed_forms import binary_rate, gaussian_rate, water_level
 
@@ -213,14 +213,24 @@ def optimal_marginal(
     array([[0.8056, 0.1944]])
     """
 
-    def evaluate(q: Tensor, kernel: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        total = q.sum(-1, keepdim=True)
-        partition, ratio, gap = _certificate(p, kernel, q / total)
-        return gap, 1 - ratio / total, p.sqrt() / (partition * total)
-
     uniform = torch.full_like(kernel[:, 0], 1 / kernel.shape[-1])
-    start = uniform * (1 + _certificate(p, kernel, uniform)[1]) / 2
-    return interior_point(evaluate, start, kernel, p, tol, max_iterations)
+    partition, ratio, _ = _certificate(p, kernel, uniform)
+    scale = 2 * ratio.amax(-1, keepdim=True)  # which halves what the constraints ratio <= 1 allow
+    ones = torch.ones_like(uniform)
+    y = -p / (scale * partition)
+    return interior_point(MIXTURE, kernel, p, scale * uniform, y, ones, tol, max_iterations)
+
+
+def _link(z: Tensor, y: Tensor, p: Tensor, bend: Tensor | float) -> tuple[Tensor, Tensor]:
+    """The derivative of -p ln z is y = -p / z, written as y z = -p."""
+    return -y / z, -(p + y * z + bend) / z
+
+
+MIXTURE = Problem(
+    gap=lambda q, kernel, p: _certificate(p, kernel, q)[2],
+    link=_link,
+    room=lambda y, dy: to_boundary(-y, -dy),
+)
 
 
 def _certificate(

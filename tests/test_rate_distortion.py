@@ -234,6 +234,38 @@ def test_converges_on_anything(problem, beta):
     assert (result.gap <= 1e-9).all()
 
 
+@pytest.mark.parametrize(
+    ("seed", "slope"), [(2509, 0.46856428582954), (2796, 0.21812583165811), (70, 1.964587649747839)]
+)
+def test_converges_where_reproductions_tie(seed, slope):
+    """Slopes at which one best marginal is about to give way to a distant one. There a predictor
+    and corrector with one step length for all unknowns goes in circles."""
+    rng = np.random.default_rng(seed)
+    m, n = rng.integers(1, 7, 2)
+    p = rng.random(m) ** rng.uniform(0, 12) * (rng.random(m) < 0.8)
+    d = 10 * rng.random((m, n)) ** rng.uniform(0.3, 4) - rng.integers(0, 3, (m, 1))
+    d = d.round() if seed % 3 == 0 else d
+    if seed % 4 == 0:
+        d[(rng.random((m, n)) < 1 / 3) & (np.arange(n) != rng.integers(n, size=(m, 1)))] = np.inf
+    near = slope * (1 + np.concatenate([[0], np.geomspace(1e-9, 1e-2, 20)]))
+    result = rate_distortion(p / p.sum(), d, near, tol=1e-10)
+    assert result.converged.all()
+    assert (result.iterations <= 20).all()
+
+
+def test_steps_become_careful_where_bold_ones_go_in_circles():
+    """One of a million random problems."""
+    rng = np.random.default_rng([5, 360])
+    rng.integers(1, 9, 2)
+    m, n = rng.integers(2, 30, 2)
+    p = rng.random((200, m)) ** rng.uniform(0, 12, (200, 1))
+    beta = 10 ** rng.uniform(-3, 4, (200, 1, 1))
+    distance = np.abs(np.linspace(-1, 1, m)[:, None] - np.linspace(-1, 1, n))
+    d = distance ** rng.uniform(0.5, 3)
+    p, beta = p[43] / p[43].sum(), beta[43].item()
+    assert rate_distortion(p, d, beta, tol=1e-10).converged
+
+
 @quick
 @given(problems, some_slopes, st.integers(0, 4))
 def test_certificate_bounds_the_error_of_an_unfinished_run(problem, beta, steps):
