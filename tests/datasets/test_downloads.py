@@ -377,7 +377,7 @@ def test_fetch_says_what_went_wrong_in_one_line(capsys):
 
 def small_mnist(folder: Path) -> Entry:
     """Four idx files of MNIST's layout, in the cache, with their checksums."""
-    from test_datasets import idx
+    from tests.datasets.test_datasets import idx
 
     entry = registry()["mnist"]
     files = []
