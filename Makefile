@@ -42,7 +42,8 @@ test-own: .venv/test
 	$(PYTEST)
 
 test-second: .venv/test
-	env $$(cat tests/second_arithmetic.env) $(PYTEST) --ignore=tests/book --ignore=ibbook/book
+	env $$(cat tests/second_arithmetic.env) $(PYTEST) --ignore=tests/book --ignore=ibbook/book \
+	  --ignore=tests/test_gpu_dry_run.py
 
 # Properties on examples that nobody has tried yet, and on many more of them.
 nightly: .venv/test
