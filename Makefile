@@ -32,7 +32,7 @@ lab: .venv/lab
 
 # The package's examples, the tests, then every cell of every chapter: once as this machine counts,
 # and once more, without the tests of what makes a book of it, as another processor might.
-NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval.ini
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200 --nbval-sanitize-with=tests/nbval.ini
 PYTEST = $(BIN)/python -m pytest --doctest-modules --doctest-glob=README.md $(NBVAL) \
   --ignore-glob='tests/*.ipynb' README.md ibbook tests $(sort $(wildcard chapters/*.ipynb))
 
