@@ -41,9 +41,10 @@ test: test-own test-second
 test-own: .venv/test
 	$(PYTEST)
 
+# Chapter 5 trains for ten minutes without vector instructions; it waits for fewer steps.
 test-second: .venv/test
 	env $$(cat tests/second_arithmetic.env) $(PYTEST) --ignore=tests/book --ignore=ibbook/book \
-	  --ignore=tests/test_gpu_dry_run.py
+	  --ignore=tests/test_gpu_dry_run.py --ignore=chapters/05-beta-vae.ipynb
 
 # Properties on examples that nobody has tried yet, and on many more of them.
 nightly: .venv/test
