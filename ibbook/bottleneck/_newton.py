@@ -8,7 +8,7 @@ from torch import Tensor
 from ibbook.bottleneck._problem import Problem, iterate
 
 STEPS = 60
-HALVINGS = 12
+CUTS = 12
 FARTHEST = 0.9  # share of any p(t, y) that one step may take away
 ABSENT = 1e-200  # p(t, y) that is held where it is
 
@@ -21,7 +21,7 @@ def newton(problem: Problem, joint: Tensor) -> Tensor:
         m - sum_s p(s) p(t|s) k(s),    k(s) = (1 - beta) p(y|t) + beta p(y|s),
 
     vanishes where the self-consistent equations hold. A step divides it by the Hessian without the
-    signs of its eigenvalues, so that it leaves a saddle (Dauphin et al. 2014), and is halved until
+    signs of its eigenvalues, so that it leaves a saddle (Dauphin et al. 2014), and is cut until
     the functional falls. Steps and slopes are measured in sqrt(m) d ln m, where distances are those
     of information geometry. It ends where both equations hold to a thousandth of `tol`.
     """
@@ -53,7 +53,7 @@ def newton(problem: Problem, joint: Tensor) -> Tensor:
         step = torch.zeros_like(mass)
         step[free] = -(axes @ (axes.mT @ slope[free] / curvature)) / root[free]
         step *= (FARTHEST / (-step).max().clamp_min(FARTHEST)).item()
-        for _ in range(HALVINGS):
+        for _ in range(CUTS):
             ahead = mass * (1 + step)
             ahead = ahead / ahead.sum()
             there = _height(problem, ahead)
