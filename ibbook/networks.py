@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from ibbook.noise import uniform
 
-Latent = Literal["gaussian", "categorical", "point"]
+Latent = Literal["gaussian", "categorical", "point", "none"]
+Initial = Literal["uniform", "glorot"]
 KERNEL = 4  # with stride 2 and padding 1, each convolution halves the picture
 
 
@@ -29,11 +30,15 @@ class Network:
 
     picture:  (channels, height, width) of the input
     latents:  number of latents, or classes of the one categorical latent
-    latent:   "gaussian", "categorical", or "point": z is what the encoder says, without noise or
-              rate (the deterministic network beside which Alemi et al., 2017, put theirs)
+    latent:   "gaussian", "categorical", "point" (z is what the encoder says, without noise or
+              rate), or "none" (that is the output: an ordinary network, no decoder)
     outputs:  size of the decoder's output: pixels, or classes
     spread:   how the encoder states a standard deviation: "log_variance", or
               "softplus", softplus(. - 5) as in the authors' code for Alemi et al. (2017)
+    initial:  the first weights: "uniform" within 1 / sqrt(fan in), biases too, as in PyTorch, or
+              "glorot", uniform within sqrt(6 / (fan in + fan out)), biases zero, as in TensorFlow
+              (Glorot and Bengio, 2010, equation 16)
+    centred:  the encoder sees 2 x - 1, from -1 to 1, in place of pixels x from 0 to 1
     """
 
     kind: Literal["mlp", "conv"]
@@ -44,21 +49,30 @@ class Network:
     decoder: tuple[int, ...]
     latent: Latent = "gaussian"
     spread: Literal["log_variance", "softplus"] = "log_variance"
+    initial: Initial = "uniform"
+    centred: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("mlp", "conv"):
             raise ValueError(f"kind must be 'mlp' or 'conv', got {self.kind!r}")
-        if self.latent not in ("gaussian", "categorical", "point"):
+        if self.latent not in ("gaussian", "categorical", "point", "none"):
             raise ValueError(
-                f"latent must be 'gaussian', 'categorical' or 'point', got {self.latent!r}"
+                f"latent must be 'gaussian', 'categorical', 'point' or 'none', got {self.latent!r}"
             )
         if self.spread not in ("log_variance", "softplus"):
             raise ValueError(f"spread must be 'log_variance' or 'softplus', got {self.spread!r}")
+        if self.initial not in ("uniform", "glorot"):
+            raise ValueError(f"initial must be 'uniform' or 'glorot', got {self.initial!r}")
         if len(self.picture) != 3:
             raise ValueError(f"picture must be (channels, height, width), got {self.picture}")
         sizes = (*self.picture, self.latents, self.outputs, *self.encoder, *self.decoder)
         if any(not isinstance(n, int) or n < 1 for n in sizes):
             raise ValueError(f"sizes must be positive integers, got {self}")
+        if self.latent == "none" and (self.decoder or self.latents != self.outputs):
+            raise ValueError(
+                "latent 'none' leaves no decoder and as many latents as outputs, "
+                f"got decoder={self.decoder}, latents={self.latents}, outputs={self.outputs}"
+            )
         if self.kind == "conv":
             _, height, width = self.picture
             if height != width or height % 2 ** len(self.encoder):
@@ -87,15 +101,26 @@ def mlp(
     outputs: int | None = None,
     latent: Latent = "gaussian",
     spread: Literal["log_variance", "softplus"] = "log_variance",
+    initial: Initial = "uniform",
+    centred: bool = False,
 ) -> Network:
     """Fully connected layers with ReLU; the decoder mirrors the encoder unless it is given.
 
     >>> mlp((1, 28, 28), latents=256, hidden=(1024, 1024), decoder=(), outputs=10).decoder
     ()
     """
-    mirrored = tuple(reversed(hidden)) if decoder is None else tuple(decoder)
-    outputs = prod(picture) if outputs is None else outputs
-    return Network("mlp", tuple(picture), latents, outputs, tuple(hidden), mirrored, latent, spread)
+    return Network(
+        "mlp",
+        tuple(picture),
+        latents,
+        prod(picture) if outputs is None else outputs,
+        tuple(hidden),
+        tuple(reversed(hidden)) if decoder is None else tuple(decoder),
+        latent,
+        spread,
+        initial,
+        centred,
+    )
 
 
 def conv(
@@ -126,29 +151,38 @@ class Model(nn.Module):
         super().__init__()
         self.network = network
         self.register_buffer("seeds", seeds, persistent=False)
-        stream = count()
+        stream, initial = count(), network.initial
         code = network.latents * (2 if network.latent == "gaussian" else 1)
 
         def dense(widths: list[int]) -> list[nn.Module]:
             layers: list[nn.Module] = []
             for inputs, outputs in pairwise(widths):
-                layers += [Linear(seeds, inputs, outputs, next(stream)), nn.ReLU(inplace=True)]
+                layers += [
+                    Linear(seeds, inputs, outputs, next(stream), initial),
+                    nn.ReLU(inplace=True),
+                ]
             return layers[:-1]
 
         if network.kind == "mlp":
             pixels = prod(network.picture)
             encoder = [Flatten(), *dense([pixels, *network.encoder, code])]
-            decoder = dense([network.latents, *network.decoder, network.outputs])
+            decoder = (
+                []
+                if network.latent == "none"
+                else dense([network.latents, *network.decoder, network.outputs])
+            )
         else:
             maps = [network.picture[0], *network.encoder]
             side = network.picture[1] // 2 ** len(network.encoder)
             corner = (side, side, maps[-1])
-            halve = Convolutions(Halve(seeds, *pair, next(stream)) for pair in pairwise(maps))
+            halve = Convolutions(
+                Halve(seeds, *pair, next(stream), initial) for pair in pairwise(maps)
+            )
             dense_in = dense([prod(corner), *network.decoder, code])
             encoder = [halve, nn.ReLU(inplace=True), ChannelsLast(), Flatten(), *dense_in]
             dense_out = dense([network.latents, *network.decoder, prod(corner)])
             double = Convolutions(
-                Double(seeds, *pair, next(stream)) for pair in pairwise(maps[::-1])
+                Double(seeds, *pair, next(stream), initial) for pair in pairwise(maps[::-1])
             )
             decoder = [*dense_out, nn.ReLU(inplace=True), Unflatten(corner), ChannelsFirst()]
             decoder += [double, Flatten()]
@@ -156,7 +190,7 @@ class Model(nn.Module):
 
     def encode(self, x: Float[Tensor, "members batch c h w"]) -> tuple[Tensor, ...]:
         """(mean, log variance) of Gaussian latents, (logits,) of a categorical one, or (z,)."""
-        code = self.encoder(x).float()
+        code = self.encoder(2 * x - 1 if self.network.centred else x).float()
         if self.network.latent != "gaussian":
             return (code,)
         mean, spread = code.chunk(2, -1)
@@ -170,17 +204,24 @@ class Model(nn.Module):
 
 
 class Layer(nn.Module):
-    """Weights and biases of every member, each drawn from its own seed.
-
-    Uniform within 1 / sqrt(fan in), PyTorch's own default for these layers.
-    """
+    """Weights and biases of every member, each drawn from its own seed."""
 
     def __init__(
-        self, seeds: Tensor, shape: tuple[int, ...], outputs: int, fan_in: int, stream: int
+        self,
+        seeds: Tensor,
+        shape: tuple[int, ...],
+        outputs: int,
+        fans: tuple[int, int],
+        stream: int,
+        initial: Initial,
     ) -> None:
         super().__init__()
         draw = uniform(seeds, 0, (prod(shape) + outputs,), stream=stream) * 2 - 1
-        weight, bias = (draw / fan_in**0.5).split([prod(shape), outputs], 1)
+        weight, bias = draw.split([prod(shape), outputs], 1)
+        if initial == "glorot":
+            weight, bias = weight * (6 / sum(fans)) ** 0.5, torch.zeros_like(bias)
+        else:
+            weight, bias = weight / fans[0] ** 0.5, bias / fans[0] ** 0.5
         self.weight = nn.Parameter(weight.reshape(-1, *shape).contiguous())
         self.bias = nn.Parameter(bias.contiguous())
 
@@ -188,8 +229,11 @@ class Layer(nn.Module):
 class Linear(Layer):
     """y = x W + b."""
 
-    def __init__(self, seeds: Tensor, inputs: int, outputs: int, stream: int) -> None:
-        super().__init__(seeds, (inputs, outputs), outputs, inputs, stream)
+    def __init__(
+        self, seeds: Tensor, inputs: int, outputs: int, stream: int, initial: Initial
+    ) -> None:
+        fans = inputs, outputs
+        super().__init__(seeds, (inputs, outputs), outputs, fans, stream, initial)
 
     def forward(self, x: Float[Tensor, "members batch i"]) -> Float[Tensor, "members batch o"]:
         return torch.baddbmm(self.bias[:, None], x, self.weight)
@@ -229,9 +273,12 @@ class Halve(Layer):
 
     plain = staticmethod(F.conv2d)
 
-    def __init__(self, seeds: Tensor, inputs: int, outputs: int, stream: int) -> None:
-        fan_in = inputs * KERNEL**2
-        super().__init__(seeds, (outputs, inputs, KERNEL, KERNEL), outputs, fan_in, stream)
+    def __init__(
+        self, seeds: Tensor, inputs: int, outputs: int, stream: int, initial: Initial
+    ) -> None:
+        shape = outputs, inputs, KERNEL, KERNEL
+        fans = inputs * KERNEL**2, outputs * KERNEL**2
+        super().__init__(seeds, shape, outputs, fans, stream, initial)
 
     def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
         """As one matrix product over all members, of patches and weights."""
@@ -251,9 +298,13 @@ class Double(Layer):
 
     plain = staticmethod(F.conv_transpose2d)
 
-    def __init__(self, seeds: Tensor, inputs: int, outputs: int, stream: int) -> None:
-        fan_in = outputs * KERNEL**2  # PyTorch counts the fan of a transposed kernel this way
-        super().__init__(seeds, (inputs, outputs, KERNEL, KERNEL), outputs, fan_in, stream)
+    def __init__(
+        self, seeds: Tensor, inputs: int, outputs: int, stream: int, initial: Initial
+    ) -> None:
+        shape = inputs, outputs, KERNEL, KERNEL
+        # PyTorch counts the fans of a transposed kernel this way
+        fans = outputs * KERNEL**2, inputs * KERNEL**2
+        super().__init__(seeds, shape, outputs, fans, stream, initial)
 
     def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
         """As one matrix product over all members, of patches and weights."""

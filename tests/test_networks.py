@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ibbook.networks import Convolutions, Double, Halve, Network, conv, mlp
+from ibbook.networks import Convolutions, Double, Halve, Linear, Network, conv, mlp
 
 SEEDS = torch.tensor([3, 4, 5])
 
@@ -59,7 +59,9 @@ def test_each_member_of_a_convolutional_network_is_the_plain_network():
 @pytest.mark.parametrize("kind", [Halve, Double])
 @pytest.mark.parametrize("members", [1, 3])
 def test_convolutions_as_matrix_products_are_the_convolutions(kind, members):
-    layers = Convolutions([kind(SEEDS[:members], 5, 7, 0), kind(SEEDS[:members], 7, 4, 1)]).double()
+    layers = Convolutions(
+        kind(SEEDS[:members], *widths, 0, "uniform") for widths in ((5, 7), (7, 4))
+    ).double()
     x = torch.randn(members, 2, 5, 8, 12, dtype=torch.float64, requires_grad=True)
     one, other = layers.one_by_one(x), layers.as_products(x)
     torch.testing.assert_close(one, other)
@@ -117,11 +119,51 @@ def test_initial_weights_have_the_spread_of_pytorch_and_depend_on_the_own_seed_o
 
 
 @pytest.mark.parametrize(
+    ("layer", "plain"),
+    [
+        (lambda: Linear(SEEDS, 60, 90, 0, "glorot"), nn.Linear(60, 90)),
+        (lambda: Halve(SEEDS, 20, 40, 0, "glorot"), nn.Conv2d(20, 40, 4)),
+        (lambda: Double(SEEDS, 20, 40, 0, "glorot"), nn.ConvTranspose2d(20, 40, 4)),
+    ],
+    ids=["linear", "halve", "double"],
+)
+def test_glorot_weights_have_the_spread_of_pytorchs_and_no_biases(layer, plain):
+    layer = layer()
+    nn.init.xavier_uniform_(plain.weight)
+    own, other = layer.weight, plain.weight
+    assert own.abs().max().item() == pytest.approx(other.abs().max().item(), rel=0.01)
+    assert own.std().item() == pytest.approx(other.std().item(), rel=0.03)
+    assert not layer.bias.any()
+
+
+def test_a_centred_network_sees_pixels_from_minus_one_to_one():
+    options = {"latents": 2, "hidden": (8,)}
+    plain = mlp((1, 4, 4), **options).build(SEEDS)
+    centred = mlp((1, 4, 4), **options, centred=True).build(SEEDS)
+    x = torch.rand(3, 5, 1, 4, 4)
+    torch.testing.assert_close(centred.encode(x), plain.encode(2 * x - 1))
+
+
+def test_without_a_code_the_encoder_gives_the_output():
+    network = mlp((1, 4, 4), latents=3, outputs=3, hidden=(8,), decoder=(), latent="none")
+    model = network.build(SEEDS)
+    x = torch.rand(3, 5, 1, 4, 4)
+    (logits,) = model.encode(x)
+    first, second = (m for m in model.modules() if hasattr(m, "weight"))
+    for i in range(3):
+        h = (x[i].flatten(1) @ first.weight[i] + first.bias[i]).relu()
+        torch.testing.assert_close(logits[i], h @ second.weight[i] + second.bias[i])
+    assert torch.equal(model.decode(logits), logits)
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: mlp((8, 8), latents=2), r"picture must be \(channels, height, width\)"),
         (lambda: mlp((1, 8, 8), latents=0), "sizes must be positive integers"),
-        (lambda: mlp((1, 8, 8), latents=2, latent="beta"), "'categorical' or 'point', got 'beta'"),
+        (lambda: mlp((1, 8, 8), latents=2, latent="beta"), "'point' or 'none', got 'beta'"),
+        (lambda: mlp((1, 8, 8), latents=2, latent="none"), "leaves no decoder and as many latents"),
+        (lambda: mlp((1, 8, 8), latents=2, initial="zeros"), "initial must be 'uniform' or 'glo"),
         (lambda: mlp((1, 8, 8), latents=2, spread="exp"), "spread must be 'log_variance'"),
         (lambda: conv((1, 20, 20), latents=2), "divisible by 16 for 4 halvings, got 20x20"),
         (lambda: conv((1, 16, 32), latents=2), "picture must be square"),

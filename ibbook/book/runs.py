@@ -125,7 +125,7 @@ def run(
     changed = {name: value for name, value in values.items() if value != declared[name]}
     with _workspace(target) as work:
         output = work / f"{chapter.name}.ipynb"
-        start = time.monotonic()
+        start, commit = time.monotonic(), _commit(chapter.book)
         result = _execute(chapter, made, output, changed, cell_timeout, progress)
         seconds = round(time.monotonic() - start, 1)
         nbformat.write(result, output)
@@ -135,7 +135,7 @@ def run(
             "parameters": dict(values),
             "seconds": seconds,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            **_commit(chapter.book),
+            **commit,
             **_versions(),
             "platform": _machine(),
         }

@@ -41,7 +41,7 @@ def terms(
 def divergences(
     network: Network, code: tuple[Tensor, ...]
 ) -> Float[Tensor, "members batch divergences"]:
-    """D_KL[p(z_j | x) || r(z_j)] of each picture; 0 for a point."""
+    """D_KL[p(z_j | x) || r(z_j)] of each picture; 0 where nothing is drawn."""
     if network.latent == "gaussian":
         return gaussian_kl(*code)
     return categorical_kl(*code) if network.latent == "categorical" else torch.zeros_like(code[0])
@@ -63,7 +63,7 @@ def decode(
     if model.network.latent == "gaussian":
         mean, log_variance = code
         return model.decode(mean + (log_variance / 2).exp() * noise), None
-    if model.network.latent == "point":
+    if model.network.latent in ("point", "none"):
         return model.decode(*code), None
     (logits,) = code
     every = torch.eye(model.network.latents, device=logits.device).expand(len(logits), -1, -1)

@@ -20,6 +20,19 @@ CASES = {
     "convolutional": (conv((1, 8, 8), latents=2, channels=(4, 8), hidden=16), Objective(l2=0.1)),
     "categorical": (mlp((1, 8, 8), latents=4, hidden=(16,), latent="categorical"), Objective()),
     "point": (mlp((1, 8, 8), latents=4, hidden=(16,), latent="point"), Objective()),
+    "classifier": (
+        mlp(
+            (1, 8, 8),
+            latents=10,
+            hidden=(16,),
+            decoder=(),
+            outputs=10,
+            latent="none",
+            initial="glorot",
+            centred=True,
+        ),
+        LABELS,
+    ),
 }
 MEMBERS = [
     {"beta": b, "seed": s, "learning_rate": r}
