@@ -1,4 +1,4 @@
-"""Numbers of cells that nbval does not compare, held against their claims in the same run."""
+"""What notebooks record, held against the stored numbers and the claims in nbval's own run."""
 
 from __future__ import annotations
 
@@ -7,22 +7,46 @@ from pathlib import Path
 import pytest
 from nbval.plugin import IPyNbCell
 
-from ibbook.book.chapters import first_line
-from ibbook.book.claims import claims, drift
-from ibbook.book.records import IGNORED, in_outputs
+from ibbook.book import expressions
+from ibbook.book.chapters import chapters, first_line, read
+from ibbook.book.claims import broken, claims, drift
+from ibbook.book.records import IGNORED, Record, in_outputs, records
 
+BOOK = Path(__file__).parent
 REMEDY = (
     "If the chapter or its code changed, run `make notebooks`, read what the text says of the "
     "number, and commit both; if only the machine did, widen the tolerance in data/claims.toml."
 )
+FRESH = pytest.StashKey[dict[str, Record]]()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item):
-    """After a tagged cell of a notebook has run, compare what it recorded."""
+    """After a cell of a notebook has run, compare what it recorded with what the book says."""
     yield
-    if isinstance(item, IPyNbCell) and IGNORED in item.cell.metadata.get("tags", ()):
-        stored, fresh = in_outputs(item.cell.outputs), in_outputs(item.test_outputs)
-        if moved := drift(stored, fresh, claims(Path(__file__).parent)):
-            where = f"{item.path.stem}, the cell `{first_line(item.cell.source)}`:"
-            item.raise_cell_error("\n  ".join([where, *moved, REMEDY]))
+    if not isinstance(item, IPyNbCell):
+        return
+    known, fresh = claims(BOOK), list(in_outputs(item.test_outputs))
+    faults = []
+    if IGNORED in item.cell.metadata.get("tags", ()):
+        faults = drift(in_outputs(item.cell.outputs), fresh, known)
+    faults += [str(fault) for fault in _broken(item, fresh, known)]
+    if faults:
+        where = f"{item.path.stem}, the cell `{first_line(item.cell.source)}`:"
+        item.raise_cell_error("\n  ".join([where, *faults, REMEDY]))
+
+
+def _broken(item: IPyNbCell, fresh: list[Record], known: dict) -> list:
+    """Claims on this cell's numbers that fail, the others taken from this run or other chapters."""
+    run = item.parent.stash.setdefault(FRESH, {})
+    run |= {row["name"]: row for row in fresh}
+    if not fresh:
+        return []
+    others = [c for c in chapters(BOOK) if c.stored.exists() and c.stored != item.path]
+    stored = [row for chapter in others for row in records(read(chapter.stored))]
+    now = {row["name"] for row in fresh}
+    return [
+        fault
+        for fault in broken(known, [*stored, *run.values()])
+        if now & set(expressions.names(fault.claim.holds))
+    ]

@@ -9,11 +9,13 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from ibbook._zeros import NEGATIVE_ZERO
+from ibbook.book import numbers
 from ibbook.book.chapters import Chapter, chapters, first_line, notebook, read
-from ibbook.book.claims import claims
+from ibbook.book.claims import broken, claims, said
+from ibbook.book.expressions import names as spoken_of
 from ibbook.book.folders import BookError, root
 from ibbook.book.parameters import parameters, resolve
-from ibbook.book.records import IGNORED, in_outputs
+from ibbook.book.records import IGNORED, Record, in_outputs
 
 # Tags that change what nbval compares; the book allows only the first.
 NBVAL = {IGNORED, "nbval-check-output", "nbval-skip", "nbval-raises-exception"}
@@ -26,7 +28,7 @@ def problems(book: Path | None = None) -> list[str]:
     known = chapters(book)
     faults = {chapter: list(_problems(chapter)) for chapter in known}
     found = [fault for chapter in known for fault in faults[chapter]]
-    found += _unclaimed(book, faults)
+    found += _unsupported(book, faults)
     names = {chapter.name for chapter in known}
     for path in sorted(book.glob("chapters/*.ipynb")):
         if path.stem not in names:
@@ -108,10 +110,12 @@ def _marks(cell: NotebookNode) -> set[str]:
     return NBVAL.intersection(cell.metadata.get("tags", ())).union(comments)
 
 
-def _unclaimed(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[str]:
-    """Names recorded twice, trained numbers without a claim, and claims without a number.
+def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[str]:
+    """Where records, claims and prose part.
 
-    Chapters with faults of their own are left out.
+    Names recorded twice, trained numbers without a tolerance, claims that nothing records, that no
+    text makes or that do not hold, and numbers in prose that are not those of the run. Chapters
+    with faults of their own are left out.
     """
     try:
         known = claims(book)
@@ -119,21 +123,41 @@ def _unclaimed(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[str]
         yield str(error)
         return
     places: dict[str, str] = {}
+    rows: dict[str, Record] = {}
     sound = [chapter for chapter, found in faults.items() if not found]
     for chapter in sound:
         for label, cell in _code(chapter, read(chapter.stored)):
-            for name in (row["name"] for row in in_outputs(cell.outputs)):
+            for row in in_outputs(cell.outputs):
+                name = row["name"]
                 if name in places:
                     yield f"{label} records {name} again, after {places[name]}; rename one of them"
-                elif IGNORED in _marks(cell) and name not in known:
+                elif (
+                    IGNORED in _marks(cell) and getattr(known.get(name), "tolerance", None) is None
+                ):
                     yield (
-                        f"{label} records {name} out of training without a claim; add [{name}] "
+                        f"{label} records {name} out of training without a tolerance; add [{name}] "
                         "with claim and tolerance to data/claims.toml"
                     )
                 places.setdefault(name, label)
-    if len(sound) == len(faults):
-        for name in sorted(known.keys() - places.keys()):
-            yield f"data/claims.toml: no chapter records {name}; record it or delete its claim"
+                rows.setdefault(name, row)
+    if len(sound) < len(faults):
+        return
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(book.glob("chapters/*.md"))}
+    for name, claim in known.items():
+        needed = [name] if claim.tolerance is not None else []
+        for missing in dict.fromkeys(needed + spoken_of(claim.holds or "0")):
+            if missing not in rows:
+                remedy = f"record it or delete [{name}]"
+                yield f"data/claims.toml: no chapter records {missing}; {remedy}"
+        if claim.holds and not said(claim, texts.values()):
+            yield (
+                f"data/claims.toml: [{name}] has holds, but no chapter says {claim.claim!r}; "
+                "quote the sentence, or the part of it that compares, as the chapter has it"
+            )
+    yield from (f"data/claims.toml: {fault}" for fault in broken(known, rows.values()))
+    for path, text in texts.items():
+        for fault in numbers.problems(text, rows):
+            yield f"chapters/{path.name}: {fault}; run `make notebooks`"
 
 
 def _difference(made: NotebookNode, stored: NotebookNode) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from jupytext.combine import map_outputs_to_inputs
 from nbformat import NotebookNode
 
 from ibbook.book.folders import BookError, root, save
+from ibbook.book.numbers import refreshed
+from ibbook.book.records import Record
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,13 @@ def read(path: Path) -> NotebookNode:
         raise BookError(f"{path} is not a notebook ({reason}); delete it and remake it") from None
 
 
-def store(chapter: Chapter, executed: NotebookNode) -> bool:
+def store(
+    chapter: Chapter, executed: NotebookNode, known: Mapping[str, Record] | None = None
+) -> bool:
     """Put an executed notebook's outputs beside the text; False where that changes nothing.
 
-    A notebook that someone edited after the text is left alone: its edits would be lost.
+    The numbers in its prose become those of `known`. A notebook that someone edited after the text
+    is left alone: its edits would be lost.
     """
     made = notebook(chapter)
     if chapter.stored.exists():
@@ -110,6 +116,8 @@ def store(chapter: Chapter, executed: NotebookNode) -> bool:
                 f"edits: jupytext --to md:myst {chapter.stored}; to drop them: "
                 f"touch {chapter.text}"
             )
+    if refresh(chapter.text, known or {}):
+        made = notebook(chapter)
     for cell, run in zip(made.cells, executed.cells, strict=True):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = run.outputs, run.execution_count
@@ -118,6 +126,15 @@ def store(chapter: Chapter, executed: NotebookNode) -> bool:
         return False
     save(chapter.stored, text)
     return True
+
+
+def refresh(text: Path, known: Mapping[str, Record]) -> bool:
+    """Bring the numbers in a text's prose up to date; False where that changes nothing."""
+    before = text.read_text(encoding="utf-8")
+    after = refreshed(before, known)
+    if after != before:
+        save(text, after)
+    return after != before
 
 
 def title(chapter: Chapter) -> str:

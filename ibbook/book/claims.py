@@ -1,30 +1,47 @@
-"""Claims: what the book says of a trained number, and how far a new run may move it.
+"""Claims: what the book says of its numbers, and how far a new run may move them.
 
 A number that comes out of training may move from one processor to another. Its cell is tagged
-`nbval-ignore-output`, and its claim in data/claims.toml states how far it may move.
+`nbval-ignore-output`, and its entry in data/claims.toml states how far it may move. A sentence that
+compares numbers has an entry with `holds`, an expression that every run must satisfy.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple
 
+from ibbook.book import expressions
+from ibbook.book.numbers import blank
 from ibbook.book.records import Record
 
 
-class Claim(TypedDict):
-    """What the book says of a recorded number, and how far a new run may move it, in its unit."""
+class Claim(NamedTuple):
+    """A sentence of the book. `tolerance`, in its unit: how far the number of this name may move.
+    `holds`: what must be true of the records for the sentence to be."""
 
     claim: str
-    tolerance: float
+    tolerance: float | None = None
+    holds: str | None = None
+
+
+class Broken(NamedTuple):
+    """A sentence that does not hold on some run, and the comparison that fails."""
+
+    name: str
+    claim: Claim
+    numbers: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.claim.claim!r} needs {self.claim.holds}, got {self.numbers}"
 
 
 def claims(book: Path) -> dict[str, Claim]:
-    """The book's claims by the name of their number, from data/claims.toml.
+    """The book's claims by name, from data/claims.toml.
 
     >>> import tempfile
     >>> book = Path(tempfile.mkdtemp())
@@ -34,7 +51,7 @@ def claims(book: Path) -> dict[str, Claim]:
     >>> lines = '[vib.error]', 'claim = "At most 4 per cent."', 'tolerance = 0.6'
     >>> _ = (book / "data" / "claims.toml").write_text("\\n".join(lines))
     >>> claims(book)
-    {'vib.error': {'claim': 'At most 4 per cent.', 'tolerance': 0.6}}
+    {'vib.error': Claim(claim='At most 4 per cent.', tolerance=0.6, holds=None)}
     """
     path = book / "data" / "claims.toml"
     if not path.exists():
@@ -51,14 +68,57 @@ def claims(book: Path) -> dict[str, Claim]:
 
 
 def _claim(where: str, given: Any) -> Claim:
-    if not isinstance(given, dict) or set(given) != set(Claim.__annotations__):
-        raise ValueError(f"{where} must be a table of claim and tolerance, got {given!r}")
-    text, tolerance = given["claim"], given["tolerance"]
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{where} must state its claim in a sentence, got {text!r}")
-    if type(tolerance) not in (int, float) or not 0 < tolerance < math.inf:
+    if not isinstance(given, dict) or not {"claim"} < set(given) <= set(Claim._fields):
+        raise ValueError(
+            f"{where} must be a table of claim and tolerance, or holds, or both, got {given!r}"
+        )
+    found = Claim(**given)
+    if not isinstance(found.claim, str) or not found.claim.strip():
+        raise ValueError(f"{where} must state its claim in a sentence, got {found.claim!r}")
+    tolerance = found.tolerance
+    if tolerance is not None and (
+        type(tolerance) not in (int, float) or not 0 < tolerance < math.inf
+    ):
         raise ValueError(f"{where} needs a tolerance above 0, in its unit, got {tolerance!r}")
-    return Claim(claim=text, tolerance=tolerance)
+    if found.holds is not None:
+        try:
+            expressions.holds(found.holds, dict.fromkeys(expressions.names(found.holds), 1.0))
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{where}: holds {error}") from None
+    return found
+
+
+def broken(known: Mapping[str, Claim], rows: Iterable[Record]) -> list[Broken]:
+    """The claims that these records break; those of which a record is missing are left out.
+
+    >>> known = {"vib.better": Claim(claim="It errs less.", holds="vib.error < vib.plain")}
+    >>> row = lambda name, value: Record(name=name, value=value, unit="%", label="", digits=1)
+    >>> print(*broken(known, [row("vib.error", 1.9), row("vib.plain", 1.7)]))
+    vib.better: 'It errs less.' needs vib.error < vib.plain, got 1.9 < 1.7
+    >>> broken(known, [row("vib.error", 1.9)])
+    []
+    """
+    values = {row["name"]: row["value"] for row in rows}
+    found = []
+    for name, claim in known.items():
+        if not claim.holds or not values.keys() >= set(expressions.names(claim.holds)):
+            continue
+        if not expressions.holds(claim.holds, values):
+            found.append(Broken(name, claim, expressions.with_numbers(claim.holds, values)))
+    return found
+
+
+def said(claim: Claim, texts: Iterable[str]) -> bool:
+    """Whether the book says a claim in these words, line breaks and numbers apart.
+
+    >>> said(Claim("It errs on [1 %](#vib.error)."), ["So:\\nIt errs\\non [2 %](#vib.error)."])
+    True
+    """
+    return any(_plain(claim.claim) in _plain(text) for text in texts)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", blank(text)).strip()
 
 
 def drift(
@@ -69,11 +129,12 @@ def drift(
     Numbers are compared in decimal, as they are written: a difference that equals the tolerance is
     within it.
 
-    >>> known = {"vib.error": Claim(claim="At most 4 per cent.", tolerance=0.6)}
-    >>> stored = [Record(name="vib.error", value=1.9, unit="%")]
-    >>> drift(stored, [Record(name="vib.error", value=2.5, unit="%")], known)
+    >>> known = {"vib.error": Claim("At most 4 per cent.", tolerance=0.6)}
+    >>> row = lambda value: Record(name="vib.error", value=value, unit="%", label="", digits=1)
+    >>> stored = [row(1.9)]
+    >>> drift(stored, [row(2.5)], known)
     []
-    >>> drift(stored, [Record(name="vib.error", value=2.6, unit="%")], known)
+    >>> drift(stored, [row(2.6)], known)
     ['vib.error: now 2.6 %, stored 1.9 %; 0.7 apart, and its claim admits 0.6']
     >>> drift(stored, [], known)
     ['vib.error: now missing, stored 1.9 %']
@@ -87,11 +148,11 @@ def drift(
             found.append(both)
         elif old[0]["unit"] != new[0]["unit"]:
             found.append(f"{both}; another unit")
-        elif name not in known:
-            found.append(f"{both}; it has no claim in data/claims.toml")
+        elif name not in known or known[name].tolerance is None:
+            found.append(f"{both}; it has no tolerance in data/claims.toml")
         else:
             apart = abs(_decimal(new[0]["value"]) - _decimal(old[0]["value"]))
-            admitted = _decimal(known[name]["tolerance"])
+            admitted = _decimal(known[name].tolerance)
             if apart > admitted:
                 found.append(f"{both}; {apart} apart, and its claim admits {admitted}")
     return found

@@ -7,15 +7,17 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from ibbook.book import audit, chapters, collect, data, parameters, runs
 from ibbook.book.chapters import Chapter
+from ibbook.book.claims import broken, claims
 from ibbook.book.folders import BookError, root
 from ibbook.book.parameters import Value
+from ibbook.book.records import Record, records
 from ibbook.book.runs import ChapterError
 
 PORT = 8000
@@ -86,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     kept.add_argument("source", type=Path, metavar="RUN", help="the path that `ibbook run` printed")
     kept.add_argument("name", metavar="NAME", help="such as 04-vib-full-seed-0")
     book = add("book", _book, "run the chapters that changed and build the site")
-    stored = add("notebooks", _notebooks, "write each chapter's run into chapters/, with outputs")
+    stored = add("notebooks", _notebooks, "write chapters' runs into chapters/, with outputs")
+    stored.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: every chapter")
     for command, limit in ((one, None), (book, CELL_TIMEOUT), (stored, CELL_TIMEOUT)):
         command.add_argument(
             "--cell-timeout",
@@ -97,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         )
     serve = add("serve", _serve, "serve the built site on this machine")
     serve.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
+    held = add("claims", _claims, "whether the sentences that compare numbers hold")
+    held.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="what `ibbook run` printed")
     add("check", _check, "whether texts, notebooks and claims agree")
     data.add_commands(commands)
     return parser
@@ -150,10 +155,12 @@ def _report(chapter: Chapter, values: dict[str, Value], cell_timeout: int | None
     return folder
 
 
-def _run_all(cell_timeout: int) -> tuple[dict[str, Path], dict[str, str]]:
+def _run_all(
+    cell_timeout: int, wanted: Iterable[Chapter] | None = None
+) -> tuple[dict[str, Path], dict[str, str]]:
     """The run of each chapter with its defaults; and why those that failed did."""
     done, failures = {}, {}
-    for chapter in chapters.chapters():
+    for chapter in wanted or chapters.chapters():
         try:
             done[chapter.name] = _report(chapter, parameters.resolve(chapter), cell_timeout)
         except (ChapterError, BookError) as error:
@@ -200,15 +207,27 @@ def _book(options: argparse.Namespace) -> int:
         failures["the site"] = str(error)
     else:
         _say(f"The book is in {pages}. To read it: make serve")
+        lost = broken(claims(root()), _recorded(map(runs.executed, done.values())))
+        failures |= {fault.name: f"not so in this run: {fault}" for fault in lost}
     return _summary(failures)
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    done, failures = _run_all(options.cell_timeout)
-    for name, folder in done.items():
+    done, failures = _run_all(
+        options.cell_timeout, [chapters.find(name) for name in options.chapters]
+    )
+    every = chapters.chapters()
+    stored = [c.stored for c in every if c.name not in done and c.stored.exists()]
+    executed = {name: chapters.read(runs.executed(folder)) for name, folder in done.items()}
+    known = {row["name"]: row for row in _recorded([*stored, *map(runs.executed, done.values())])}
+    names = {chapter.name for chapter in every}
+    for page in (root() / "chapters").glob("*.md"):
+        if page.stem not in names and chapters.refresh(page, known):
+            _say(f"{page.stem}: brought its numbers up to date")
+    for name, made in executed.items():
         chapter = chapters.find(name)
         try:
-            written = chapters.store(chapter, chapters.read(runs.executed(folder)))
+            written = chapters.store(chapter, made, known)
         except BookError as error:
             _say(f"ibbook: {error}")
             failures[name] = str(error)
@@ -241,6 +260,23 @@ def _serve(options: argparse.Namespace) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             _say("")
+
+
+def _claims(options: argparse.Namespace) -> int:
+    """Each claim on the committed notebooks; where a run is given, on its numbers instead."""
+    stored = [chapter.stored for chapter in chapters.chapters() if chapter.stored.exists()]
+    known = {name: claim for name, claim in claims(root()).items() if claim.holds}
+    lost = broken(known, _recorded([*stored, *options.runs]))
+    broken_names = {fault.name for fault in lost}
+    for name in (name for name in known if name not in broken_names):
+        print(f"holds   {name}: {known[name].claim}")
+    for fault in lost:
+        print(f"broken  {fault}")
+    return _say(f"{len(known) - len(lost)} of {len(known)} claims hold", code=bool(lost))
+
+
+def _recorded(notebooks: Iterable[Path]) -> list[Record]:
+    return [row for path in notebooks for row in records(chapters.read(path))]
 
 
 def _check(_: argparse.Namespace) -> int:

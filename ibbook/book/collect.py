@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ibbook.book.chapters import read
 from ibbook.book.folders import BookError, root, run_store, save
 from ibbook.book.records import records
-from ibbook.book.results import results_folder, table
+from ibbook.book.results import NUMBER, results_folder, table
 from ibbook.book.runs import PROVENANCE, executed, finished, provenance
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ def collect(runs: Iterable[Path] | None = None, book: Path | None = None) -> pd.
             about = provenance(run_folder)
             for row in records(read(executed(run_folder))):
                 origin = {"chapter": about["chapter"], "run": about["key"]}
-                rows.append({**origin, **row, **about["parameters"]})
-    return table(rows, ["chapter", "run", "name", "value", "unit"])
+                number = {name: row[name] for name in NUMBER}
+                rows.append({**origin, **number, **about["parameters"]})
+    return table(rows, ["chapter", "run", *NUMBER])
 
 
 def keep(run: Path, name: str) -> Path:

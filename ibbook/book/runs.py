@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -29,10 +29,13 @@ from traitlets import default
 
 from ibbook.book.chapters import Chapter, first_line, notebook, read
 from ibbook.book.folders import run_store
+from ibbook.book.numbers import blank
 from ibbook.book.parameters import Value, resolve
 
 PACKAGE = Path(__file__).parents[1]
 PROVENANCE = "provenance.json"
+# Files in data/ that runs are held against, and do not read.
+CHECKED_ONLY = ("claims.toml",)
 # A working folder that nobody has locked is left over from a killed run once it is this old.
 STALE_SECONDS = 60
 
@@ -62,6 +65,8 @@ def below(chapter: Chapter) -> Path:
 def key(chapter: Chapter, values: Mapping[str, Value]) -> str:
     """A hash of what a run depends on: text, all parameters, the package's source, the data.
 
+    The numbers in its prose are left out: a run gives them, and does not depend on them.
+
     >>> from ibbook.book.folders import root
     >>> text = Path(root(), "chapters", "index.md")
     >>> key(Chapter(text), {"beta": 1.0}) == key(Chapter(text), {"beta": 2.0})
@@ -69,20 +74,22 @@ def key(chapter: Chapter, values: Mapping[str, Value]) -> str:
     """
     parts = {
         "chapter": chapter.name,
-        "text": hashlib.sha256(chapter.text.read_bytes()).hexdigest(),
+        "text": hashlib.sha256(blank(chapter.text.read_text("utf-8")).encode()).hexdigest(),
         "parameters": dict(sorted(values.items())),
         "package": _digest(PACKAGE),
-        "data": _digest(chapter.book / "data"),
+        "data": _digest(chapter.book / "data", CHECKED_ONLY),
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _digest(top: Path) -> str:
-    """A hash of the names and contents of the files below a folder, caches left out."""
+def _digest(top: Path, others: Collection[str] = ()) -> str:
+    """A hash of the names and contents of the files below a folder, caches and others left out."""
     total = hashlib.sha256()
     for path in sorted(top.rglob("*")):
         parts = path.relative_to(top).parts
-        if path.is_file() and not any(p in ("__pycache__", "cache") or p[0] == "." for p in parts):
+        if any(p in ("__pycache__", "cache", *others) or p[0] == "." for p in parts):
+            continue
+        if path.is_file():
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             total.update(f"{'/'.join(parts)}\0{content}\n".encode())
     return total.hexdigest()

@@ -21,12 +21,18 @@ from typing import Any
 import jupytext
 import nbformat
 
+from ibbook.book.chapters import read
+from ibbook.book.claims import broken, claims
+from ibbook.book.expressions import names
+from ibbook.book.numbers import refreshed, unlinked
+from ibbook.book.records import Record, records
+
 ROOT = Path(__file__).resolve().parents[2]
 THEME = ROOT / "theme"
 # mystmd names itself, each page it built and the project, and may draw a box about a newer version
 USUAL = re.compile(r"building myst-cli session|🍡 |🌎 |📖 Built |📚 Built |\s*[│╭╰]")
 LABEL = re.compile(r"^(?::?label:[ ]*|\()([\w-]+)(?:\)=)?[ ]*$", re.MULTILINE)
-NAME = re.compile(r"[\w-]+")
+NAME = re.compile(r"[\w-]+(?:\.\w+)?")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -65,11 +71,15 @@ def build(
         raise ValueError(f"source must be a folder with book.yml, got {str(source)!r}")
     failures = failures or {}
     out = out or source / "_build" / "html"
-    stage = stage_book(notebooks, provenance, failures, source)
+    rows = {row["name"]: row for path in notebooks.values() for row in records(read(path))}
+    stage = stage_book(notebooks, provenance, failures, source, rows)
     absent = labels(source / "chapters" / f"{name}.md" for name in failures)
+    missing = [source / "chapters" / f"{name}.ipynb" for name in failures]
+    absent |= {row["name"] for path in missing if path.exists() for row in records(read(path))}
     said = _run([_tool("myst"), "build", "--site"], stage, timeout)
     unusual = [line for line in said.splitlines() if line.strip() and not USUAL.match(line)]
-    faults = [line.strip() for line in unusual if not absent & set(NAME.findall(line))]
+    expected = absent | rows.keys()  # mystmd does not know that cells record numbers
+    faults = [line.strip() for line in unusual if not expected & set(NAME.findall(line))]
     if not (stage / "_build" / "site" / "config.json").is_file():
         _refuse(faults or ["mystmd wrote nothing"])
 
@@ -77,7 +87,8 @@ def build(
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     export = [sys.executable, "-m", "ibtheme.export", "--runs", "provenance.json"]
-    export += ["--absent", *sorted(absent), "--", "_build/site", str(fresh)]
+    export += ["--claims", "claims.json", "--absent", *sorted(absent)]
+    export += ["--", "_build/site", str(fresh)]
     _refuse(faults + _run(export, stage, timeout).strip().splitlines())
     if out.exists():
         out.rename(old)
@@ -91,8 +102,12 @@ def stage_book(
     provenance: Mapping[str, Mapping[str, Any]],
     failures: Mapping[str, str],
     source: Path,
+    rows: Mapping[str, Record],
 ) -> Path:
-    """Lay out in `_build/stage` what mystmd reads: pages, notebooks and the two configurations."""
+    """Lay out in `_build/stage` what mystmd reads: pages, notebooks and the two configurations.
+
+    Numbers in prose become those of these runs.
+    """
     stage = source / "_build" / "stage"
     shutil.rmtree(stage, ignore_errors=True)
     (stage / "chapters").mkdir(parents=True)
@@ -103,19 +118,43 @@ def stage_book(
     for file in (source / "chapters").iterdir():
         if file.is_file() and file.suffix != ".ipynb" and file.stem not in {*notebooks, *failures}:
             shutil.copy(file, stage / "chapters")
+            if file.suffix == ".md":
+                text = file.read_text(encoding="utf-8")
+                (stage / "chapters" / file.name).write_text(refreshed(text, rows), "utf-8")
     for name, path in notebooks.items():
         notebook = nbformat.read(path, as_version=4)
         # the text that it pairs with is not here, and mystmd complains about what it does not know
         notebook.metadata.pop("jupytext", None)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = refreshed(cell.source, rows)
+            elif "caption" in cell.metadata:
+                cell.metadata.caption = refreshed(cell.metadata.caption, rows)
         nbformat.write(notebook, stage / "chapters" / f"{name}.ipynb")
     for name, reason in failures.items():
         notice = failure_notice(source / "chapters" / f"{name}.md", reason)
         nbformat.write(notice, stage / "chapters" / f"{name}.ipynb")
     (stage / "provenance.json").write_text(json.dumps(provenance))
+    (stage / "claims.json").write_text(json.dumps(_claims(source, rows)))
     page = stage / "chapters" / "provenance.md"
     if page.exists():
         page.write_text(page.read_text() + provenance_tables(provenance))
     return stage
+
+
+def _claims(source: Path, rows: Mapping[str, Record]) -> dict[str, Any]:
+    """What pages say of their numbers: how far each may move, and which claims they break."""
+    known = claims(source)
+    lost = [
+        {
+            "names": names(claim.holds),
+            "claim": unlinked(refreshed(claim.claim, rows)),
+            "numbers": so,
+        }
+        for _, claim, so in broken(known, rows.values())
+    ]
+    tolerances = {name: c.tolerance for name, c in known.items() if c.tolerance is not None}
+    return {"tolerances": tolerances, "broken": lost}
 
 
 def failure_notice(chapter: Path, reason: str) -> nbformat.NotebookNode:

@@ -8,6 +8,6 @@ side: str = "heads"  # side to count {"heads", "tails"}
 """
 RECORDING = """\
 from ibbook.book import record
-record("coin.bias", 0.5 if fair else bias, unit="", digits=3)
+record("coin.bias", 0.5 if fair else bias, "Chance of heads", unit="", digits=3)
 print("flips:", flips)
 """

@@ -317,6 +317,21 @@ def test_hover_card_by_keyboard_and_across_pages(sample, tab, axe):
     expect(reference).not_to_have_attribute("aria-describedby", "peek")
 
 
+@pytest.mark.parametrize("page", ["sample", "second"])
+def test_a_number_in_prose_shows_what_it_is_and_leads_to_its_cell(sample, tab, axe, page):
+    tab.goto(f"{sample.address}/{page}/")
+    number = tab.locator("a.measured").last
+    number.hover()
+    card = tab.locator("#peek")
+    expect(card).to_contain_text("Rate of a coin")
+    expect(card).to_contain_text("0.3681 nats")
+    expect(card).to_contain_text("5 seeds, ± 0.05 nats")
+    assert violations(tab, axe) == []
+    card.get_by_text("Go to the cell").click()
+    expect(tab).to_have_url(f"{sample.address}/sample/#sample.rate")
+    expect(tab.locator("tr:target")).to_be_in_viewport()
+
+
 def test_the_choice_of_light_or_dark_stays(sample, tab):
     tab.goto(f"{sample.address}/")
     expect(tab.locator("html")).to_have_attribute("data-theme", "light")

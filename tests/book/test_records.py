@@ -37,12 +37,12 @@ def shown(*arguments, **options) -> dict:
     unit=st.sampled_from(["nats", "bits", ""]),
 )
 def test_text_and_stored_value_are_the_same_rounded_number(value, digits, unit):
-    bundle = shown("coin.bias", value, unit=unit, digits=digits)
+    bundle = shown("coin.bias", value, "Bias", unit=unit, digits=digits)
     stored = bundle[MIME]["value"]
     assert abs(stored - value) <= 0.5 * 10**-digits + 1e-9
-    name, _, rest = bundle["text/plain"].partition(" = ")
+    label, _, rest = bundle["text/plain"].partition(": ")
     number, _, shown_unit = rest.partition(" ")
-    assert (name, float(number), shown_unit) == ("coin.bias", stored, unit)
+    assert (label, float(number), shown_unit) == ("Bias", stored, unit)
     assert math.copysign(1, stored) == 1 or stored < 0  # never minus zero
 
 
@@ -50,9 +50,25 @@ def test_text_and_stored_value_are_the_same_rounded_number(value, digits, unit):
     "value", [0.25, np.float32(0.25), np.array(0.25), torch.tensor(0.25)], ids=type
 )
 def test_numbers_of_every_library_are_recorded_alike(value):
-    bundle = shown("coin.bias", value)
-    assert bundle[MIME] == {"name": "coin.bias", "value": 0.25, "unit": "nats"}
+    bundle = shown("coin.bias", value, "Bias")
+    assert bundle[MIME] == {
+        "name": "coin.bias", "value": 0.25, "unit": "nats", "label": "Bias", "digits": 4,
+    }  # fmt: skip
     assert type(bundle[MIME]["value"]) is float
+
+
+def test_a_number_says_over_how_many_seeds_and_an_error_from_what():
+    bundle = shown("coin.bias", -2e-3, "Bias", seeds=5, against="the closed form")
+    assert (bundle[MIME]["seeds"], bundle[MIME]["against"]) == (5, "the closed form")
+    assert bundle["text/plain"] == "Bias: -0.0020 nats from the closed form"
+    bundle = shown("coin.bias", -4e-5, "Bias", against="the closed form")
+    assert bundle["text/plain"] == "Bias: agrees with the closed form to 4 decimals"
+
+
+@pytest.mark.parametrize("label", ["", "  ", "two\nlines", None, 4])
+def test_a_label_is_one_line(label):
+    with pytest.raises(ValueError, match=r"label of coin\.bias must say on one line"):
+        record("coin.bias", 1.0, label)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +78,7 @@ def test_numbers_of_every_library_are_recorded_alike(value):
 )
 def test_a_value_that_is_no_finite_number_is_refused_by_name(value):
     with pytest.raises(ValueError, match=r"value of coin\.bias must be"):
-        record("coin.bias", value)
+        record("coin.bias", value, "Bias")
 
 
 @pytest.mark.parametrize(
@@ -70,18 +86,19 @@ def test_a_value_that_is_no_finite_number_is_refused_by_name(value):
 )
 def test_a_name_that_is_not_chapter_dot_what_is_refused(name):
     with pytest.raises(ValueError, match="name must read chapter"):
-        record(name, 1.0)
+        record(name, 1.0, "Bias")
 
 
 @pytest.mark.parametrize("digits", [-1, 16, 2.0, "4"])
 def test_digits_are_checked(digits):
     with pytest.raises(ValueError, match="digits must be an integer from 0 to 15"):
-        record("coin.bias", 1.0, digits=digits)
+        record("coin.bias", 1.0, "Bias", digits=digits)
 
 
 def test_records_are_read_in_order_with_repeats_and_other_outputs_passed_over():
     def cell(*values):
-        rows = [{"name": "coin.bias", "value": v, "unit": ""} for v in values]
+        about = {"name": "coin.bias", "unit": "", "label": "Bias", "digits": 2}
+        rows = [{**about, "value": value} for value in values]
         outputs = [new_output("display_data", {MIME: row, "text/plain": "x"}) for row in rows]
         return new_code_cell(outputs=[new_output("stream", text="noise"), *outputs])
 

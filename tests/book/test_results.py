@@ -19,7 +19,7 @@ from tests.book.coin import RECORDING
 
 
 def test_runs_are_kept_by_the_command_and_read_back_as_rows(book, write, capsys, monkeypatch):
-    chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, unit="", digits=0)')
+    chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, "Flips", unit="", digits=0)')
     before = key(chapter, resolve(chapter))
     for flips in ("3", "7"):
         assert main(["run", "coin", "-p", "flips", flips]) == 0

@@ -26,7 +26,19 @@ from tests.book import sample_book
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "theme"))
 
-from ibtheme import boxes, context, html, links, nodes, outputs, page, prepare, serve, tree  # noqa: E402
+from ibtheme import (  # noqa: E402
+    boxes,
+    context,
+    html,
+    links,
+    nodes,
+    outputs,
+    page,
+    prepare,
+    records,
+    serve,
+    tree,
+)  # fmt: skip
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -75,7 +87,7 @@ def text(value: str) -> context.Node:
 # ---- the renderer
 
 
-MODULES = [html, tree, boxes, nodes, outputs, page, links, prepare, site, sample_book]
+MODULES = [html, tree, boxes, nodes, outputs, page, records, links, prepare, site, sample_book]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -362,6 +374,49 @@ def test_cells_are_folded_or_removed_as_their_tags_say(built):
     assert "secret" not in (built / "sample.json").read_text()
 
 
+def test_a_number_in_prose_is_that_of_the_run_and_leads_to_its_row(built):
+    sample = (built / "sample" / "index.html").read_text()
+    link = '<a class="xref measured" href="{}#sample.rate">{}</a>'
+    prose, caption = (link.format("", shown) for shown in ("0.4 nats", "0.4"))
+    assert f"The rate is {prose}, and" in sample
+    assert f"infinite slope, and its rate is {caption}." in sample
+    second = (built / "second" / "index.html").read_text()
+    assert f"at one point it is {link.format('/sample/', '0.37')}." in second
+    for file in ("second.json", "myst.search.json"):
+        content = (built / file).read_text()
+        assert "0.37" in content
+        assert "1.00" not in content
+
+
+def test_the_numbers_of_a_cell_are_one_table_below_what_it_prints(built):
+    sample = (built / "sample" / "index.html").read_text()
+    rows = re.search(r'<table class="records">(.*?)</table>', sample)[1]
+    assert re.findall(r'<tr id="([^"]*)"', rows) == ["sample.rate", "sample.gap"]
+    assert sample.index("tensor([0.5000") < sample.index(rows)
+    words = re.sub("<[^>]*>", " ", rows).split()
+    assert " ".join(words) == (
+        "Rate of a coin # 0.3681 nats 5 seeds, ± 0.05 nats "
+        "Its gap # agrees with the closed form to 4 decimals"
+    )
+    assert sample.count('class="records"') == 1
+
+
+def test_a_claim_that_a_run_breaks_is_marked_beside_its_number(built):
+    sample = (built / "sample" / "index.html").read_text()
+    note = re.search(r'<div class="margin broken" role="note">(.*?)</div>', sample)[1]
+    words = re.sub("<[^>]*>", "", note)
+    assert words == ("Not so in this run: “more than half a nat, not 0.37 nats” (0.3681 &gt; 0.5)")
+    assert sample.index(note) < sample.index('id="sample.rate"')
+    assert 'class="margin broken"' not in (built / "second" / "index.html").read_text()
+
+
+def test_numbers_of_a_missing_chapter_are_named_but_not_linked(book):
+    folder, notebooks = book
+    shutil.copy(notebooks.pop("01-sample"), folder / "chapters")
+    out = site.build(notebooks, {}, source=folder, failures={"01-sample": "it failed"})
+    assert '<span class="absent">1.00</span>' in (out / "second" / "index.html").read_text()
+
+
 def test_a_project_site_lives_under_its_path(book, monkeypatch):
     monkeypatch.setenv("BASE_URL", "/project/")
     folder, notebooks = book
@@ -458,7 +513,7 @@ def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
     live = re.sub(r'src="data:image/png;base64,[^"]*"', 'src="PICTURE"', live)
     static = (built / "sample" / "index.html").read_text()
     static = re.sub(r'src="/build/[^"]*"( alt="[^"]*")? class="for-dark"', 'src="PICTURE"', static)
-    cut = r'<p class="provenance".*?</p>|<img[^>]*>|\s+'
+    cut = r'<p class="provenance".*?</p>|<img[^>]*>|<div class="margin broken".*?</div>|, ±[^<]*|\s+'
     assert re.sub(cut, "", live, flags=re.DOTALL) == re.sub(cut, "", static, flags=re.DOTALL)
     for path in (
         "/theme/book.css",

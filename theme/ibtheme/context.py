@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -40,8 +41,12 @@ class Context:
     assets: Assets
     base: str = ""  # path under which the site is served, "" at the root of a host
     index: str = "index"
+    slug: str = ""
     chapter: str | None = None  # its number, where it has one
     absent: frozenset[str] = frozenset()  # labels of a chapter that is missing from this build
+    numbers: Mapping[str, str] = field(default_factory=dict)  # the page that records each
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    broken: Sequence[Mapping[str, Any]] = ()  # claims: names, claim, numbers
     outline: list[Heading] = field(default_factory=list)
     footnotes: dict[str, Markup] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)

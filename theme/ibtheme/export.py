@@ -15,6 +15,7 @@ from .context import Context
 from .links import broken_links
 from .page import full_page
 from .prepare import THEME, prepare
+from .records import places
 from .tree import published
 
 
@@ -43,11 +44,13 @@ def export(
     base: str = "",
     runs: dict[str, dict[str, Any]] | None = None,
     absent: frozenset[str] = frozenset(),
+    claims: dict[str, Any] | None = None,
 ) -> list[str]:
     """Write the site that mystmd built in `site` to the new folder `out`; return what is wrong.
 
     `runs` holds the provenance of each chapter by its file name, `absent` the labels of chapters
-    that could not be run, which others may mention.
+    that could not be run, which others may mention, `claims` the `tolerances` of numbers and the
+    `broken` claims of this run.
     """
     config = json.loads((site / "config.json").read_text())
     prepare()
@@ -57,10 +60,11 @@ def export(
     shutil.copy(site / "myst.xref.json", out)
     (out / ".nojekyll").touch()
     index, problems = config["projects"][0]["index"], []
-    for file in sorted((site / "content").glob("*.json")):
-        page = json.loads(file.read_text())
+    pages = [json.loads(file.read_text()) for file in sorted((site / "content").glob("*.json"))]
+    known = {"absent": absent, "numbers": places(pages), **(claims or {})}
+    for page in pages:
         slug = page["slug"]
-        context = Context(Folder(site / "public", out, base), base, index, absent=absent)
+        context = Context(Folder(site / "public", out, base), base, index, **known)
         run = (runs or {}).get(Path(page["location"]).stem)
         html = full_page(config, page, context, run=run)
         target = out / "index.html" if slug == index else out / slug / "index.html"
@@ -81,11 +85,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--runs", type=Path, help="JSON file with each chapter's provenance")
     parser.add_argument("--absent", nargs="*", default=[], help="labels of missing chapters")
+    parser.add_argument("--claims", type=Path, help="JSON file of tolerances and broken claims")
     given = parser.parse_args()
-    runs = json.loads(given.runs.read_text()) if given.runs else None
+    runs, claims = (
+        json.loads(file.read_text()) if file else None for file in (given.runs, given.claims)
+    )
     base = os.environ.get("BASE_URL", "").rstrip("/")
     absent = frozenset(given.absent)
-    problems = export(given.site, given.out, base=base, runs=runs, absent=absent)
+    problems = export(given.site, given.out, base=base, runs=runs, absent=absent, claims=claims)
     sys.exit("\n".join(problems) or 0)
 
 

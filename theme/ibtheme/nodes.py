@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
+from . import records
 from .context import Context, Heading, Node
 from .html import classes, join, tag
 
@@ -135,9 +136,11 @@ def number(node: Node) -> Markup:
 
 @renders("link")
 def link(node: Node, context: Context) -> Markup:
-    name = children(node, context) or node["url"]
-    if node["url"].lstrip("#") in context.absent:
+    name, target = children(node, context) or node["url"], node["url"].removeprefix("#")
+    if target in context.absent:
         return tag("span", name, class_="absent")
+    if target in context.numbers:
+        return records.number(target, name, context)
     return tag(
         "a",
         name,
@@ -282,11 +285,11 @@ def image(node: Node, context: Context) -> Markup:
 
 @renders("container")
 def container(node: Node, context: Context) -> Markup:
-    """A figure: code stands above it, so that picture and caption stay together."""
+    """A figure: code stands above it, numbers below, so that picture and caption stay together."""
     inner = node["children"]
     is_cell = any(part["type"] == "outputs" for part in inner)
     code = [part for part in inner if is_cell and part["type"] == "code"]
-    rest = [part for part in inner if part not in code]
+    rest, recorded = records.lifted(part for part in inner if part not in code)
     if node.get("kind") == "quote":
         return tag("div", join(render(part, context) for part in rest), class_="epigraph")
     figure = tag(
@@ -295,7 +298,8 @@ def container(node: Node, context: Context) -> Markup:
         id=node.get("html_id"),
         class_=classes(f"of-{node.get('kind', 'figure')}", node.get("class")),
     )
-    return join([*(render(part, context) for part in code), figure])
+    shown = [render(part, context) for part in code]
+    return join([*shown, figure, records.table(recorded, context)])
 
 
 @renders("captionNumber")

@@ -14,11 +14,11 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from . import records
 from .context import Context, Node
 from .html import classes, join, tag
 from .nodes import children, renders
 
-RECORD = "application/vnd.ibbook.record+json"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 # pandas gives the name of an index a row of its own, otherwise empty, below the other headers
@@ -74,7 +74,8 @@ def fold(title: str, body: Markup) -> Markup:
 
 @renders("outputs")
 def outputs(node: Node, context: Context) -> Markup:
-    inner = children(node, context)
+    (others,), recorded = records.lifted([node])
+    inner = children(others, context) + records.table(recorded, context)
     if inner and node.get("visibility") == "hide":
         inner = fold("Show output", inner)
     return tag("div", inner, class_="outputs") if inner else inner
@@ -107,8 +108,7 @@ def bundle(data: Bundle, metadata: dict[str, Any], context: Context) -> Markup:
     if "text/plain" not in data:
         context.problems.append(f"an output holds only {sorted(data)}, which a page cannot show")
         return Markup()
-    plain = _content(data["text/plain"], context)
-    return record(plain) if RECORD in data else _pre(plain, "plain")
+    return _pre(_content(data["text/plain"], context), "plain")
 
 
 def picture(data: Bundle, metadata: dict[str, Any], context: Context) -> Markup:
@@ -147,14 +147,6 @@ def html_table(html: str, context: Context) -> Markup:
     html = INDEX_NAME.sub(r"\1\3\2", STYLE.sub("", html))
     html = html.replace("<th></th>", "<td></td>").replace(' border="1"', "")
     return tag("div", Markup(html), class_="scroll data", data_label="Table")
-
-
-def record(text: str) -> Markup:
-    """A recorded number: its name small, its value plain."""
-    name, equals, value = text.partition(" = ")
-    if not equals:
-        return tag("p", text, class_="record")
-    return tag("p", tag("span", name), " ", tag("b", value), class_="record")
 
 
 def _content(part: dict[str, Any], context: Context) -> str:

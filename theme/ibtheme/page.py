@@ -35,6 +35,7 @@ def full_page(
         )
     project, front = config["projects"][0], page["frontmatter"]
     stem = Path(page["location"]).stem
+    context.slug = page["slug"]
     context.chapter = front.get("enumerator")
     return TEMPLATES.get_template("page.html").render(
         base=context.base,

@@ -21,6 +21,7 @@ from pathlib import Path
 from .context import Context
 from .page import entries, full_page
 from .prepare import THEME, prepare
+from .records import places
 from .tree import published
 
 BASE = os.environ.get("BASE_URL", "").rstrip("/")
@@ -79,6 +80,8 @@ def answer(path: str) -> tuple[str, bytes]:
     if path.endswith(".json"):
         tree = page | {"mdast": published(page["mdast"])}
         return "application/json", json.dumps(tree).encode()
+    slugs = [entry["slug"] for entry in entries(project) if "slug" in entry]
+    context.numbers = places(json.loads(Content().read(f"/content/{s}.json")) for s in slugs)
     live = "" if STATIC else CONTENT.replace("http", "ws", 1) + "/socket"
     html = full_page(config, page, context, live=live)
     for problem in context.problems:

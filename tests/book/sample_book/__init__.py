@@ -13,6 +13,7 @@ import nbformat
 import numpy as np
 from nbformat.v4 import new_output
 
+from ibbook.book import record
 from ibbook.figures import PALETTE, label_end, show, use_house_style
 
 HERE = Path(__file__).parent
@@ -32,6 +33,7 @@ def write(folder: Path) -> dict[str, Path]:
     ['01-sample', '02-second']
     """
     shutil.copytree(HERE / "chapters", folder / "chapters", dirs_exist_ok=True)
+    shutil.copytree(HERE / "data", folder / "data")
     for name in ("book.yml", "myst.yml"):
         shutil.copy(HERE / name, folder)
     notebooks = {}
@@ -71,6 +73,15 @@ def _display(data: dict[str, str], metadata: dict | None = None) -> nbformat.Not
     return new_output("display_data", data=data, metadata=metadata or {})
 
 
+def _record(*arguments, **options) -> nbformat.NotebookNode:
+    with (
+        patch("ibbook.book.records.InteractiveShell.initialized", lambda: True),
+        patch("ibbook.book.records.display") as display,
+    ):
+        record(*arguments, **options)
+    return _display(display.call_args.args[0])
+
+
 OUTPUTS = {
     "figure": figure_output,
     "stream": lambda: new_output("stream", name="stdout", text="R(D) = 0.3681 nats\nconverged\n"),
@@ -92,14 +103,6 @@ OUTPUTS = {
             "text/plain": "A blue disc drawn in the left half of the picture.",
         }
     ),
-    "record": lambda: _display(
-        {
-            "application/vnd.ibbook.record+json": {
-                "name": "sample.rate",
-                "value": 0.3681,
-                "unit": "nats",
-            },
-            "text/plain": "sample.rate = 0.3681 nats",
-        }
-    ),
+    "rate": lambda: _record("sample.rate", 0.3681, "Rate of a coin", seeds=5),
+    "gap": lambda: _record("sample.gap", 0.0, "Its gap", against="the closed form"),
 }

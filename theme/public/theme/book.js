@@ -174,7 +174,13 @@ function pageAt(path) {
   return pages.get(path);
 }
 
-function contentOf(target) {
+function recordAt(row, address) {
+  const table = element("table", { className: "records" }, row.cloneNode(true));
+  return [table, element("p", {}, element("a", { href: address }, "Go to the cell"))];
+}
+
+function contentOf(target, address) {
+  if (target.tagName === "TR") return recordAt(target, address);
   if (target.tagName === "LI") return [element("div", {}, ...target.cloneNode(true).childNodes)];
   if (!/^H\d$/.test(target.tagName)) return [target];
   const next = target.nextElementSibling;
@@ -187,7 +193,7 @@ async function show(link) {
   const target = page.getElementById(decodeURIComponent(url.hash.slice(1)));
   if (!target || !link.matches(":hover, :focus-visible")) return;
   hide();
-  card = element("div", { id: "peek" }, ...contentOf(target).map((part) => part.cloneNode(true)));
+  card = element("div", { id: "peek" }, ...contentOf(target, link.href).map((part) => part.cloneNode(true)));
   card.setAttribute("role", "tooltip");
   all("[id]", card).forEach((part) => part.removeAttribute("id"));
   all("[tabindex]", card).forEach((part) => part.removeAttribute("tabindex"));
