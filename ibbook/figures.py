@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator, Sequence
 
 import matplotlib.pyplot as plt
 import seaborn as sns
 from IPython.display import display
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ibbook._zeros import unsigned_zeros
 
@@ -79,6 +82,37 @@ def label_end(ax: Axes, x: float, y: float, text: str, color: str = INK, **optio
     ax.annotate(text, (x, y), color=color, annotation_clip=False, **options)
 
 
+def chain(
+    boxes: Sequence[str], arrows: Sequence[str], *, notes: Sequence[str] = (), height: float = 1.5
+) -> Figure:
+    """The set-up of a chapter: boxes in a row, joined by arrows that say what leads on.
+
+    Each label may have several lines, and formulas between $; `notes` stand below the boxes.
+
+    >>> fig = chain(["Y\\nsky", "X\\nphotograph", "T\\ncode"], ["$p(x|y)$", "$p(t|x)$"])
+    >>> len(fig.axes[0].texts)  # three boxes, two arrows and what they say
+    7
+    >>> plt.close(fig)
+    """
+    if len(arrows) != len(boxes) - 1:
+        raise ValueError(f"{len(boxes)} boxes need {len(boxes) - 1} arrows, got {len(arrows)}")
+    fig, ax = plt.subplots(figsize=(WIDTH, height))
+    ax.set(xlim=(-0.6, len(boxes) - 0.4), ylim=(-1, 1))
+    ax.axis("off")
+    frame = {"boxstyle": "round,pad=0.55", "facecolor": "none", "edgecolor": PALETTE[0]}
+    drawn = [
+        ax.text(x, 0, text, ha="center", va="center", bbox=frame) for x, text in enumerate(boxes)
+    ]
+    line = {"arrowstyle": "-|>", "color": MUTED, "shrinkA": 0, "shrinkB": 0}
+    for x, text in enumerate(arrows):
+        ends = {"patchA": drawn[x].get_bbox_patch(), "patchB": drawn[x + 1].get_bbox_patch()}
+        ax.annotate("", (x + 1, 0), (x, 0), arrowprops=line | ends)
+        ax.text(x + 0.5, 0.16, text, ha="center", va="bottom", color=MUTED, fontsize=9.5)
+    for x, text in enumerate(notes):
+        ax.text(x, -0.95, text, ha="center", va="bottom", color=MUTED, fontsize=9)
+    return fig
+
+
 def show(fig: Figure, *, alt: str) -> None:
     """Display a figure with `alt`: a sentence saying what it shows, with numbers from the data."""
     if len(alt.split()) < 6:
@@ -101,6 +135,13 @@ def _png(fig: Figure) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def _around_texts(fig: Figure) -> Iterator[Artist]:
+    """The frames and arrows of texts, which matplotlib does not count among a figure's artists."""
+    for text in fig.findobj(Text):
+        around = text.get_bbox_patch(), getattr(text, "arrow_patch", None)
+        yield from (patch for patch in around if patch is not None)
+
+
 def _on_dark(colour):
     """The partner of a house colour, with its alpha; every other colour unchanged."""
     partner = dict(COLOURS.values())
@@ -111,7 +152,7 @@ def _on_dark(colour):
 
 def _repaint(fig: Figure) -> None:
     """Exchange every house colour of a drawn figure for its partner on dark paper."""
-    for artist in fig.findobj():
+    for artist in [*fig.findobj(), *_around_texts(fig)]:
         if getattr(artist, "get_array", lambda: None)() is not None:
             continue
         for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):

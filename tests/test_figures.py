@@ -121,6 +121,25 @@ def test_show_stores_light_and_dark_pictures_of_the_same_figure(shown):
     assert not plt.get_fignums()
 
 
+def test_a_chain_is_drawn_in_house_colours_on_both_papers(shown):
+    figures.use_house_style()
+    figures.show(
+        figures.chain(["X", "$Z$\ncode"], ["$p(z|x)$"], notes=["in", "out"]),
+        alt="An arrow leads from X to its code Z.",
+    )
+    data, metadata = shown[0]
+    for png, side in ((data["image/png"], 0), (metadata["ibbook"]["dark"], 1)):
+        found = colours_of(png)
+        for name in ("blue", "muted", "ink"):
+            assert COLOURS[name][side] in found
+            assert COLOURS[name][1 - side] not in found
+
+
+def test_a_chain_needs_one_arrow_between_boxes():
+    with pytest.raises(ValueError, match="3 boxes need 2 arrows, got 1"):
+        figures.chain(["X", "Y", "Z"], ["p"])
+
+
 def test_dark_pages_keep_images_and_colour_maps_as_they_are(shown):
     def image(png):
         whole = pixels(png).astype(int)
