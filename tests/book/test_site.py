@@ -395,7 +395,7 @@ def test_the_numbers_of_a_cell_are_one_table_below_what_it_prints(built):
     assert sample.index("tensor([0.5000") < sample.index(rows)
     words = re.sub("<[^>]*>", " ", rows).split()
     assert " ".join(words) == (
-        "Rate of a coin # 0.3681 nats 5 seeds, ± 0.05 nats "
+        "Rate of a coin # 0.3681 nats 5 seeds, rerun ± 0.05 nats "
         "Its gap # agrees with the closed form to 4 decimals"
     )
     assert sample.count('class="records"') == 1
@@ -514,7 +514,7 @@ def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
     static = (built / "sample" / "index.html").read_text()
     static = re.sub(r'src="/build/[^"]*"( alt="[^"]*")? class="for-dark"', 'src="PICTURE"', static)
     cut = (
-        r'<p class="provenance".*?</p>|<img[^>]*>|<div class="margin broken".*?</div>|, ±[^<]*|\s+'
+        r'<p class="provenance".*?</p>|<img[^>]*>|<div class="margin broken".*?</div>|, rerun ±[^<]*|\s+'
     )
     assert re.sub(cut, "", live, flags=re.DOTALL) == re.sub(cut, "", static, flags=re.DOTALL)
     for path in (

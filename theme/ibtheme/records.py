@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -55,26 +55,29 @@ def lifted(parts: Iterable[Node]) -> tuple[list[Node], list[Node]]:
     return kept, recorded
 
 
-def table(recorded: Iterable[Node], context: Context) -> Markup:
+def table(recorded: Sequence[Node], context: Context) -> Markup:
     """One table of all that a cell recorded, and beside it what it breaks."""
-    rows = [(row(node), node["jupyter_data"]["data"]["text/plain"]) for node in recorded]
-    if not rows:
+    lines = [_line(node, context) for node in recorded]
+    if not lines:
         return Markup()
-    lines = []
-    for about, plain in rows:
-        name, label = about["name"], about["label"]
-        value = "".join(plain["content"]).removeprefix(f"{label}: ")
-        about_it = _details(about, context)
-        link = tag("a", "#", class_="anchor", href=f"#{name}", aria_label="Link to this number")
-        cells = tag("th", label, link, scope="row"), tag("td", tag("b", value))
-        lines.append(tag("tr", *cells, tag("td", about_it), id=name))
+    here = {row(node)["name"] for node in recorded}
+    notes = [_note(claim) for claim in context.broken if claim["names"][0] in here]
     body = tag("table", tag("tbody", *lines), class_="records")
-    notes = [
-        _note(claim)
-        for claim in context.broken
-        if claim["names"][0] in {r["name"] for r, _ in rows}
-    ]
     return join([*notes, tag("div", body, class_="scroll", data_label="Table")])
+
+
+def _line(node: Node, context: Context) -> Markup:
+    about, plain = row(node), node["jupyter_data"]["data"]["text/plain"]["content"]
+    name, label = about["name"], about["label"]
+    value = "".join(plain).removeprefix(f"{label}: ")
+    link = tag("a", "#", class_="anchor", href=f"#{name}", aria_label="Link to this number")
+    return tag(
+        "tr",
+        tag("th", label, link, scope="row"),
+        tag("td", tag("b", value, class_="words" if "against" in about else None)),
+        tag("td", _details(about, context)),
+        id=name,
+    )
 
 
 def _details(about: dict[str, Any], context: Context) -> str:
@@ -83,7 +86,7 @@ def _details(about: dict[str, Any], context: Context) -> str:
     if "seeds" in about:
         parts.append(f"{about['seeds']} seed{'s' if about['seeds'] > 1 else ''}")
     if about["name"] in context.tolerances:
-        parts.append(f"± {context.tolerances[about['name']]:g} {about['unit']}".rstrip())
+        parts.append(f"rerun ± {context.tolerances[about['name']]:g} {about['unit']}".rstrip())
     return ", ".join(parts)
 
 
