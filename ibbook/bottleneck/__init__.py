@@ -20,20 +20,26 @@ Information is in nats. Lists and numpy arrays are accepted wherever a tensor is
 float64 on the device of the first argument.
 """
 
+from ibbook.bottleneck.binary import BinaryBottleneck, binary_bottleneck
 from ibbook.bottleneck.curve import EncoderAt, InformationCurve, encoder_at, information_curve
 from ibbook.bottleneck.discrete import Bottleneck, information_bottleneck
 from ibbook.bottleneck.gaussian import GaussianBottleneck, gaussian_bottleneck
+from ibbook.bottleneck.merging import Merge, merge_tree
 from ibbook.bottleneck.stability import critical_beta, splitting_betas
 
 __all__ = [
+    "BinaryBottleneck",
     "Bottleneck",
     "EncoderAt",
     "GaussianBottleneck",
     "InformationCurve",
+    "Merge",
+    "binary_bottleneck",
     "critical_beta",
     "encoder_at",
     "gaussian_bottleneck",
     "information_bottleneck",
     "information_curve",
+    "merge_tree",
     "splitting_betas",
 ]
