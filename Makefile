@@ -30,22 +30,25 @@ notebooks: .venv/book
 lab: .venv/lab
 	$(BIN)/jupyter lab
 
-# The package's examples, the tests, then every cell of every chapter: once as this machine counts,
-# and once more, without the tests of what makes a book of it, as another processor might.
+# Every cell of every chapter, those that train longest first, the tests, and the package's examples:
+# once as this machine counts, and once more, without the tests of what makes a book of it, as another
+# processor might. Two workers share the files, with one thread each: arrays of tests are small.
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200 --nbval-sanitize-with=tests/nbval.ini
-PYTEST = $(BIN)/python -m pytest --doctest-modules --doctest-glob=README.md $(NBVAL) \
-  --ignore-glob='tests/*.ipynb' README.md ibbook tests
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 NOTEBOOKS := $(sort $(wildcard chapters/*.ipynb))
+LONGEST := $(filter %05-beta-vae.ipynb %appendix-axes.ipynb %04-vib.ipynb,$(NOTEBOOKS))
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) $(NBVAL) --doctest-modules \
+  --doctest-glob=README.md --ignore-glob='tests/*.ipynb' \
+  $(LONGEST) $(filter-out $(LONGEST),$(NOTEBOOKS)) tests ibbook README.md
 
 test: test-own test-second
 
 test-own: .venv/test
-	$(PYTEST) $(NOTEBOOKS)
+	$(PYTEST)
 
-# Chapter 5 trains for ten minutes without vector instructions; it waits for fewer steps.
 test-second: .venv/test
 	env $$(cat tests/second_arithmetic.env) $(PYTEST) --ignore=tests/book --ignore=ibbook/book \
-	  --ignore=tests/test_gpu_dry_run.py $(filter-out %05-beta-vae.ipynb,$(NOTEBOOKS))
+	  --ignore=tests/test_gpu_dry_run.py
 
 # Properties on examples that nobody has tried yet, and on many more of them.
 nightly: .venv/test
