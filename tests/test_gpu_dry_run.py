@@ -23,7 +23,8 @@ from tests.gpu.steps import STEPS, Run, StandIn, Step, read
 FIELDS = {
     "machine": {"about", "ceilings", "units"},
     "correctness": {"tests", "counts"},
-    "speed-training": {"mlp", "conv", "captured", "formula"},
+    "speed-training": {"mlp", "conv", "formula"},
+    "profile": {"captured", "kernels", "formula"},
     "speed-sprites": {"render", "training", "formula"},
     "speed-solvers": {"rate_distortion", "bottleneck"},
     "speed-metrics": {"members", "points", "metrics", "formula"},
@@ -88,7 +89,12 @@ def test_every_number_of_speed_has_its_floor(dry):
     said = [read(dry[0] / f"speed-{name}.json")["results"] for name in ("training", "sprites")]
     found = [one for kind in ("mlp", "conv") for one in said[0][kind].values()]
     found = [one for one in found if isinstance(one, dict)] + [*said[1]["training"].values()]
-    assert len(found) == 4 + 5 + 1
+    profile = read(dry[0] / "profile.json")["results"]
+    found += profile["captured"].values()
+    assert len(found) == 4 + 5 + 1 + 2
+    for kernels in profile["kernels"].values():
+        assert 0.5 < sum(kernel["share"] for kernel in kernels) <= 1
+        assert kernels[0]["microseconds"] == max(kernel["microseconds"] for kernel in kernels) > 0
     for one in found:
         assert one["step_seconds"] > 0
         assert one["floor_seconds"] > 0

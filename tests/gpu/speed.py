@@ -141,7 +141,7 @@ def _quick_compiler(run: Run) -> Any:
     return mock.patch.object(torch, "compile", quick)
 
 
-def _speed(run: Run, network: Network, members: int, each: float) -> dict[str, Any]:
+def speed_of(run: Run, network: Network, members: int, each: float) -> dict[str, Any]:
     """Seconds of a step beside their floor, and the share of the rate of a large product."""
     flops, moved = work(network, members, BATCH)
     about = {"members": members, "step_seconds": each, **floor(run, flops, moved)}
@@ -154,7 +154,7 @@ def _speed(run: Run, network: Network, members: int, each: float) -> dict[str, A
 def training(run: Run) -> None:
     """64 small members and one against the plain loop; plain and compiled; forms of convolution."""
     steps, many = (8, 3) if run.dry else (1024, 64)
-    results: dict[str, Any] = {"captured": "not built", "formula": work.__doc__}
+    results: dict[str, Any] = {"formula": work.__doc__}
     sets, said = {kind: pictures(kind) for kind in NETWORKS}, []
     for kind, data in sets.items():
         images = (data.images[:] / data.scale).to(run.device)
@@ -174,7 +174,7 @@ def training(run: Run) -> None:
             found[name] = {"not_measured": str(warning)[:300]}
             return
         times = members * loop / each
-        found[name] = _speed(run, network, members, each) | {"times_the_loop": times}
+        found[name] = speed_of(run, network, members, each) | {"times_the_loop": times}
         if members == many:
             said.append(f"{kind} {name} {times:.1f} times the loop")
         run.save(results, "; ".join(said))
@@ -198,7 +198,7 @@ def sprites(run: Run) -> None:
     run.save(results, said)
     for members in (2,) if run.dry else (4, 8, 16, 64):
         each = step_seconds(run, network, data, members, 4 if run.dry else 128, False)
-        results["training"][str(members)] = _speed(run, network, members, each)
+        results["training"][str(members)] = speed_of(run, network, members, each)
         run.save(results, f"{said}; {members} members {1e3 * each:.2f} ms a step, plain")
 
 

@@ -24,12 +24,13 @@ class Step:
     least: float = 15.0
 
 
-# Not measured yet; on an H100 about: machine 10 s, correctness 60, all that is speed 120 to 180,
+# Not measured yet; on an H100 about: machine 10 s, correctness 60, all that is speed 140 to 200,
 # results the rest of the nine minutes.
 STEPS = (
     Step("machine", "tests.gpu.speed:machine", 40),
     Step("correctness", "tests.gpu.correctness:correctness", 100),
     Step("speed-training", "tests.gpu.speed:training", 130),
+    Step("profile", "tests.gpu.profile:steps", 40),
     Step("speed-sprites", "tests.gpu.speed:sprites", 40),
     Step("speed-solvers", "tests.gpu.speed:solvers", 60),
     Step("speed-metrics", "tests.gpu.speed:scores", 30),

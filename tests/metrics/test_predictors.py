@@ -15,7 +15,7 @@ from sklearn.linear_model import Lasso, LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
 
-from ibbook.metrics import dci, explicitness, sap
+from ibbook.metrics import axis_r2, dci, explicitness, sap
 from ibbook.metrics.predictors import RIDGE, _concentration, _shared_gain, _shared_weights
 
 
@@ -306,3 +306,19 @@ def test_the_split_is_drawn_by_the_seed_and_fits_do_not_depend_on_threads():
         assert (dci(codes, factors).importance == one).all()
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("degrees", [0, 13, 30, 45])
+def test_axis_r2_of_a_turned_grid_is_the_squared_cosine(degrees):
+    factors = torch.cartesian_prod(torch.arange(7), torch.arange(7)).double()
+    angle = np.radians(degrees)
+    turn = torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    codes = torch.stack([factors @ turn, factors @ turn * torch.tensor([-3.0, 1.0])])
+    assert close(axis_r2(codes, factors), np.cos(angle) ** 2)
+
+
+def test_axis_r2_is_that_of_the_factor_that_fares_worse_and_0_where_codes_are_constant():
+    codes, factors = sample(n=4000)
+    best = np.corrcoef(codes.T, factors.T)[:4, 4:] ** 2
+    assert close(axis_r2(codes, factors), best.max(0).min())
+    assert axis_r2(np.zeros((9, 2)), np.arange(9)[:, None]) == 0

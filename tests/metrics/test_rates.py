@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from ibbook.information import gaussian_mutual_information
+from ibbook.information import entropy, gaussian_mutual_information
 from ibbook.metrics.rates import (
     STREAM,
     aggregate_information,
+    bernoulli_floor,
     label_information,
     latent_information,
     rate,
@@ -208,3 +209,16 @@ def test_bad_labels_and_distortions_are_refused():
         label_information(torch.tensor(0.1), torch.zeros(2, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match="distortion must be finite"):
         label_information(torch.tensor([0.1, math.nan]), torch.tensor([0, 1]))
+
+
+def test_bernoulli_floor_is_the_entropy_of_all_black_and_white_pictures():
+    chances = torch.tensor([[0.9, 0.2, 0.5], [0.1, 0.7, 1.0]]).double()
+    pictures = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 3)
+    each = (chances[:, None] * pictures + (1 - chances[:, None]) * (1 - pictures)).prod(-1)
+    exact = entropy(each.mean(0))
+    assert bernoulli_floor(chances, draws=20_000).item() == pytest.approx(exact.item(), abs=0.01)
+
+
+def test_bernoulli_floor_refuses_what_is_no_chance():
+    with pytest.raises(ValueError, match="chances must be"):
+        bernoulli_floor(torch.full((2, 3), 1.5))
