@@ -16,7 +16,7 @@ def real(value: Any, name: str) -> Float64[Tensor, "..."]:
     """Any array-like of finite real numbers, as a float64 tensor on the device it came from."""
     if not isinstance(value, Tensor):
         try:
-            value = torch.as_tensor(np.asarray(value, dtype=np.float64, order="C"))
+            value = torch.as_tensor(np.require(value, np.float64, ["C", "W"]))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be an array of real numbers: {error}") from None
     if value.is_complex():

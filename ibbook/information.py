@@ -149,6 +149,27 @@ def conditional_total_correlation(
     return _total_correlation(p, variables, base, given=True)
 
 
+def o_information(
+    p: Float64[Tensor, "..."] | ArrayLike, *, base: float = math.e
+) -> Float64[Tensor, ""]:
+    """TC(X_1, ..., X_n) minus their dual total correlation H(X) - sum_i H(X_i | all others).
+
+    Above 0 the variables mostly repeat one another, below 0 they mostly tell something only
+    together (Rosas et al. 2019, equation 3). `p` has one axis for each variable.
+
+    >>> copies, parity = torch.zeros(2, 2, 2), torch.zeros(2, 2, 2)
+    >>> copies[0, 0, 0] = copies[1, 1, 1] = 1 / 2
+    >>> parity[0, 0, 0] = parity[0, 1, 1] = parity[1, 0, 1] = parity[1, 1, 0] = 1 / 4
+    >>> o_information(copies, base=2).item(), o_information(parity, base=2).item()
+    (1.0, -1.0)
+    """
+    p = distribution(p, "p", axes=0)
+    whole = entropy(p.flatten(), base=base)
+    without = sum(entropy(p.sum(axis).flatten(), base=base) for axis in range(p.ndim))
+    dual = without - (p.ndim - 1) * whole
+    return total_correlation(p, base=base) - dual
+
+
 def gaussian_entropy(
     cov: Float64[Tensor, "*batch n n"] | ArrayLike,
 ) -> Float64[Tensor, "*batch"]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -88,3 +89,10 @@ def test_bad_covariances_are_named(cov, message):
 def test_real_keeps_the_values_of_any_array_like():
     for value in ([1, 2], np.array([1, 2], np.int8), torch.tensor([1.0, 2.0])):
         assert real(value, "x").tolist() == [1.0, 2.0]
+
+
+def test_arrays_that_may_not_be_written_are_read_without_a_word():
+    frozen = np.diag([[0.25, 1.0], [1.0, 0.75]])
+    assert not frozen.flags.writeable
+    assert distribution(frozen, "p").tolist() == [0.25, 0.75]
+    assert distribution(pd.DataFrame({"a": [0.5], "b": [0.5]}), "p").tolist() == [[0.5, 0.5]]
