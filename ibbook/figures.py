@@ -97,7 +97,7 @@ def chain(
     if len(arrows) != len(boxes) - 1:
         raise ValueError(f"{len(boxes)} boxes need {len(boxes) - 1} arrows, got {len(arrows)}")
     fig, ax = plt.subplots(figsize=(WIDTH, height))
-    ax.set(xlim=(-0.6, len(boxes) - 0.4), ylim=(-1, 1))
+    ax.set(xlim=(-0.6, len(boxes) - 0.4), ylim=(-1, 0.8))
     ax.axis("off")
     frame = {"boxstyle": "round,pad=0.55", "facecolor": "none", "edgecolor": PALETTE[0]}
     drawn = [

@@ -6,8 +6,8 @@ members. Convolutions are PyTorch's own, member by member, on a CPU; see `Convol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from math import prod
 from typing import Literal
@@ -39,6 +39,8 @@ class Network:
               "glorot", uniform within sqrt(6 / (fan in + fan out)), biases zero, as in TensorFlow
               (Glorot and Bengio, 2010, equation 16)
     centred:  the encoder sees 2 x - 1, from -1 to 1, in place of pixels x from 0 to 1
+    above:    a network that takes the code z for its picture, p(z' | z), and gives the prior that z
+              is held against, q(z | z'); `stack` makes one
     """
 
     kind: Literal["mlp", "conv"]
@@ -51,6 +53,7 @@ class Network:
     spread: Literal["log_variance", "softplus"] = "log_variance"
     initial: Initial = "uniform"
     centred: bool = False
+    above: Network | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("mlp", "conv"):
@@ -80,6 +83,17 @@ class Network:
                     f"picture must be square with a side divisible by {2 ** len(self.encoder)} "
                     f"for {len(self.encoder)} halvings, got {height}x{width}"
                 )
+
+        if self.above is not None and (
+            self.latent != "gaussian"
+            or self.above.picture != (self.latents, 1, 1)
+            or self.above.outputs != 2 * self.latents
+        ):
+            raise ValueError(
+                f"above must take {self.latents} Gaussian latents and give their means and log "
+                f"variances; below are {self.latents} {self.latent} latents, and above takes "
+                f"{self.above.picture} and gives {self.above.outputs}; `stack` fits them"
+            )
 
     def build(self, seeds: Int64[Tensor, "members"]) -> Model:
         """The network of each member, its weights a function of its own seed, on seeds' device.
@@ -144,14 +158,44 @@ def conv(
     )
 
 
+def stack(
+    below: Network,
+    *,
+    latents: int,
+    hidden: tuple[int, ...],
+    latent: Latent = "gaussian",
+    initial: Initial = "uniform",
+) -> Network:
+    """The network with one more layer: a code z' of its topmost code z, and q(z | z').
+
+    Gao et al. (2018), section 6.1; with a categorical `latent`, the top layer of their figure 3.
+    The new layer's decoder mirrors its encoder.
+
+    >>> digits = mlp((1, 28, 28), latents=64, hidden=(512, 512))
+    >>> two = stack(digits, latents=10, hidden=(32, 32, 16, 16), latent="categorical")
+    >>> two.above.picture, two.above.decoder, two.above.outputs
+    ((64, 1, 1), (16, 16, 32, 32), 128)
+    """
+    options = {"latents": latents, "hidden": hidden, "latent": latent, "initial": initial}
+    if below.above is not None:
+        return replace(below, above=stack(below.above, **options))
+    top = mlp((below.latents, 1, 1), outputs=2 * below.latents, **options)
+    return replace(below, above=top)
+
+
 class Model(nn.Module):
     """The members' networks, with their weights stacked along the first axis."""
 
-    def __init__(self, network: Network, seeds: Int64[Tensor, "members"]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        seeds: Int64[Tensor, "members"],
+        stream: Iterator[int] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("seeds", seeds, persistent=False)
-        stream, initial = count(), network.initial
+        stream, initial = stream or count(), network.initial
         code = network.latents * (2 if network.latent == "gaussian" else 1)
 
         def dense(widths: list[int]) -> list[nn.Module]:
@@ -187,6 +231,7 @@ class Model(nn.Module):
             decoder = [*dense_out, nn.ReLU(inplace=True), Unflatten(corner), ChannelsFirst()]
             decoder += [double, Flatten()]
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
+        self.above = None if network.above is None else Model(network.above, seeds, stream)
 
     def encode(self, x: Float[Tensor, "members batch c h w"]) -> tuple[Tensor, ...]:
         """(mean, log variance) of Gaussian latents, (logits,) of a categorical one, or (z,)."""

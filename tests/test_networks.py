@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from ibbook.networks import Convolutions, Double, Halve, Linear, Network, conv, mlp
+from ibbook.networks import Convolutions, Double, Halve, Linear, Network, conv, mlp, stack
 
 SEEDS = torch.tensor([3, 4, 5])
 
@@ -163,6 +165,14 @@ def test_without_a_code_the_encoder_gives_the_output():
         (lambda: mlp((1, 8, 8), latents=0), "sizes must be positive integers"),
         (lambda: mlp((1, 8, 8), latents=2, latent="beta"), "'point' or 'none', got 'beta'"),
         (lambda: mlp((1, 8, 8), latents=2, latent="none"), "leaves no decoder and as many latents"),
+        (
+            lambda: replace(mlp((1, 8, 8), latents=2), above=mlp((3, 1, 1), latents=2)),
+            "above must take 2 Gaussian latents",
+        ),
+        (
+            lambda: stack(mlp((1, 8, 8), latents=2, latent="point"), latents=2, hidden=(4,)),
+            "below are 2 point latents",
+        ),
         (lambda: mlp((1, 8, 8), latents=2, initial="zeros"), "initial must be 'uniform' or 'glo"),
         (lambda: mlp((1, 8, 8), latents=2, spread="exp"), "spread must be 'log_variance'"),
         (lambda: conv((1, 20, 20), latents=2), "divisible by 16 for 4 halvings, got 20x20"),

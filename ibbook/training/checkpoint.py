@@ -71,7 +71,9 @@ def as_member(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_network(written: Mapping[str, Any]) -> Network:
-    return Network(**{k: tuple(v) if isinstance(v, list) else v for k, v in written.items()})
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in written.items()}
+    above = fields.get("above")
+    return Network(**fields | {"above": above and as_network(above)})
 
 
 def as_objective(written: Mapping[str, Any]) -> Objective:

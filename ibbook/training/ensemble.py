@@ -24,6 +24,7 @@ from ibbook.training.loss import (
     distortion_and_error,
     divergences,
     expectation,
+    noise_count,
     rate_columns,
 )
 from ibbook.training.members import parameters
@@ -174,7 +175,8 @@ class Ensemble:
             distortion, quality = (losses / len(draws)).unbind(-1)
             if labels:
                 quality = (mean.argmax(-1) == target).float()
-            columns = [distortion[..., None], quality[..., None], divergences(self.network, code)]
+            rates = sum(divergences(model, code, noise) for noise in draws) / len(draws)
+            columns = [distortion[..., None], quality[..., None], rates]
             return torch.cat(columns, -1).double().sum(1)
 
     def traverse(
@@ -231,7 +233,7 @@ class Ensemble:
 def _passes(model: Model, pictures: int, samples: int) -> Iterator[range]:
     """The pictures in turn, as many at once as fit the memory that training takes."""
     members = len(model.seeds)
-    noise = members * samples * model.network.latents
+    noise = members * samples * noise_count(model.network)
     size = max(1, min(PICTURES // members, NUMBERS["cpu"] // noise))
     for start in range(0, pictures, size):
         yield range(start, min(start + size, pictures))
@@ -241,7 +243,7 @@ def _draws(model: Model, rows: range, samples: int, seed: int) -> list[Tensor | 
     """Noise for some pictures, [members, pictures, latents] for each draw; [None] if none is."""
     if model.network.latent != "gaussian":
         return [None]
-    shape = (samples, model.network.latents)
+    shape = (samples, noise_count(model.network))
     return list(normal(model.seeds, rows, shape, stream=PREDICT + seed).permute(2, 1, 0, 3))
 
 

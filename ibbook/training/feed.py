@@ -13,7 +13,7 @@ from ibbook.datasets import Dataset
 from ibbook.networks import Network
 from ibbook.noise import normal, philox
 from ibbook.objective import Objective
-from ibbook.training.loss import divergence_count
+from ibbook.training.loss import divergence_count, noise_count
 
 # Streams of random numbers: the layers count from 0, predictions have one for each seed.
 ORDER, SAMPLE, PREDICT = 1_000_000, 1_000_001, 1_000_002
@@ -39,8 +39,8 @@ class Feed:
         self.order = _Order([m["seed"] for m in members], len(data), batch_size, device)
         self.seeds = torch.tensor(self.order.seeds, device=device)
         self.labels = data.labels.to(device) if objective.target == "labels" else None
-        self.noise = (batch_size, network.latents)
-        numbers = len(members) * batch_size * (math.prod(network.picture) + network.latents)
+        self.noise = (batch_size, noise_count(network))
+        numbers = len(members) * batch_size * (math.prod(network.picture) + self.noise[1])
         self.most = max(1, min(STRETCH, NUMBERS[device.type] // numbers))
 
     def end(self, step: int) -> int:

@@ -35,21 +35,46 @@ def terms(
     """
     code = model.encode(x)
     distortion, error = distortion_and_error(objective, *decode(model, code, noise), target)
-    return Terms(distortion.mean(1), divergences(model.network, code).mean(1), error.mean(1))
+    return Terms(distortion.mean(1), divergences(model, code, noise).mean(1), error.mean(1))
 
 
 def divergences(
-    network: Network, code: tuple[Tensor, ...]
+    model: Model, code: tuple[Tensor, ...], noise: Tensor | None
 ) -> Float[Tensor, "members batch divergences"]:
-    """D_KL[p(z_j | x) || r(z_j)] of each picture; 0 where nothing is drawn."""
-    if network.latent == "gaussian":
+    """D_KL[p(z_j | x) || r(z_j)] of each picture; 0 where nothing is drawn.
+
+    With a layer above: ln p(z_j | x) - E ln q(z_j | z') at the sampled z, its mean over z' being
+    that of the layer above, and then the divergences of that layer (Gao et al. 2018, equation 19).
+    """
+    if model.network.latent == "categorical":
+        return categorical_kl(*code)
+    if model.network.latent != "gaussian":
+        return torch.zeros_like(code[0])
+    if model.above is None:
         return gaussian_kl(*code)
-    return categorical_kl(*code) if network.latent == "categorical" else torch.zeros_like(code[0])
+    own, rest = noise.split([model.network.latents, noise.shape[-1] - model.network.latents], -1)
+    mean, log_variance = code
+    z = mean + (log_variance / 2).exp() * own
+    higher = model.above.encode(z[..., None, None])
+    decoded, weight = decode(model.above, higher, rest)
+    prior_mean, prior_log_variance = decoded.chunk(2, -1)
+    at = z if weight is None else z.unsqueeze(2)
+    log_prior = -((at - prior_mean).square() / prior_log_variance.exp() + prior_log_variance) / 2
+    if weight is not None:
+        log_prior = (weight.unsqueeze(-1) * log_prior).sum(2)
+    log_own = -(own.square() + log_variance) / 2
+    return torch.cat([log_own - log_prior, divergences(model.above, higher, rest)], -1)
 
 
 def divergence_count(network: Network) -> int:
-    """How many there are: one for each latent, or the one of a categorical code."""
-    return 1 if network.latent == "categorical" else network.latents
+    """How many there are: one for each latent of each layer, or one of a categorical code."""
+    own = 1 if network.latent == "categorical" else network.latents
+    return own + (divergence_count(network.above) if network.above else 0)
+
+
+def noise_count(network: Network) -> int:
+    """How many numbers one draw of the codes of all layers takes."""
+    return network.latents + (noise_count(network.above) if network.above else 0)
 
 
 def rate_columns(rate: list[float]) -> dict[str, float]:
@@ -62,7 +87,7 @@ def decode(
     """The decoder's output; for a categorical code that of every class, and their weights."""
     if model.network.latent == "gaussian":
         mean, log_variance = code
-        return model.decode(mean + (log_variance / 2).exp() * noise), None
+        return model.decode(mean + (log_variance / 2).exp() * noise[..., : mean.shape[-1]]), None
     if model.network.latent in ("point", "none"):
         return model.decode(*code), None
     (logits,) = code

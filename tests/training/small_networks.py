@@ -6,7 +6,7 @@ import torch
 from torch import distributions as D
 
 from ibbook.datasets import Dataset
-from ibbook.networks import conv, mlp
+from ibbook.networks import conv, mlp, stack
 from ibbook.objective import Objective
 from ibbook.schedules import linear
 from ibbook.training import fit
@@ -14,12 +14,16 @@ from ibbook.training import fit
 SMALL = mlp((1, 8, 8), latents=3, hidden=(16,))
 VIB = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=(), outputs=10)
 LABELS = Objective(output="categorical", target="labels")
+STACKED = stack(
+    mlp((1, 8, 8), latents=3, hidden=(16,)), latents=4, hidden=(8,), latent="categorical"
+)
 CASES = {
     "vae": (SMALL, Objective()),
     "vib": (VIB, LABELS),
     "convolutional": (conv((1, 8, 8), latents=2, channels=(4, 8), hidden=16), Objective(l2=0.1)),
     "categorical": (mlp((1, 8, 8), latents=4, hidden=(16,), latent="categorical"), Objective()),
     "point": (mlp((1, 8, 8), latents=4, hidden=(16,), latent="point"), Objective()),
+    "stacked": (STACKED, Objective()),
     "classifier": (
         mlp(
             (1, 8, 8),
