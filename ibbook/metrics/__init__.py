@@ -9,19 +9,23 @@ dead score 0. Bad input is a ValueError.
 from ibbook.metrics.evaluation import evaluate
 from ibbook.metrics.interventions import beta_vae_score, factor_vae_score
 from ibbook.metrics.mutual_information import i_m, mig, modularity
-from ibbook.metrics.predictors import DCI, dci, explicitness, sap
+from ibbook.metrics.predictors import DCI, axis_r2, dci, explicitness, sap
 from ibbook.metrics.rates import (
     aggregate_information,
+    bernoulli_floor,
     label_information,
     latent_information,
     rate,
 )
+from ibbook.metrics.turns import plane_turn, price_of_turn, turned_precision
 from ibbook.metrics.unsupervised import active_units, code_total_correlation
 
 __all__ = [
     "DCI",
     "active_units",
     "aggregate_information",
+    "axis_r2",
+    "bernoulli_floor",
     "beta_vae_score",
     "code_total_correlation",
     "dci",
@@ -33,6 +37,9 @@ __all__ = [
     "latent_information",
     "mig",
     "modularity",
+    "plane_turn",
+    "price_of_turn",
     "rate",
     "sap",
+    "turned_precision",
 ]

@@ -87,6 +87,26 @@ def sap(
     return gap(scores.reshape(*codes.shape[:-2], codes.shape[-1], len(columns))).mean(-1)
 
 
+def axis_r2(
+    codes: Float[Tensor, "*members n latents"] | ArrayLike, factors: Tensor | ArrayLike
+) -> Float64[Tensor, "*members"]:
+    """How well every factor lies along a latent: the least, over factors, of the best R^2.
+
+    R^2 is the squared correlation of one latent with one factor. A factor turned into the plane of
+    two latents by an angle t, both of unit variance, leaves cos^2 t to the better one.
+
+    Range [0, 1], no unit; 1 where each factor is a linear function of one latent. Constant codes
+    score 0, random codes of n points about 1 / n.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(3)).double()
+    >>> turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]]).double()
+    >>> f"{axis_r2(factors, factors):.2f}", f"{axis_r2(factors @ turn, factors):.2f}"
+    ('1.00', '0.64')
+    """
+    codes = read_codes(codes)
+    return squared_correlations(codes, read_factors(factors, codes)).amax(-2).amin(-1)
+
+
 @dataclass(frozen=True)
 class DCI:
     """Disentanglement, completeness and informativeness of each member; see `dci`."""

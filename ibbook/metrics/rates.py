@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ibbook.information import entropy
 from ibbook.metrics._inputs import cleared
-from ibbook.noise import normal
+from ibbook.noise import normal, uniform
 from ibbook.objective import gaussian_kl
 
 STREAM = 2_000_000  # of random numbers: neither the trainer's nor torch's own
@@ -117,6 +117,33 @@ def label_information(
     if not distortion.isfinite().all():
         raise ValueError("distortion must be finite; leave out the members that diverged")
     return cleared((entropy(counts / counts.sum()) - distortion) / math.log(base))
+
+
+def bernoulli_floor(
+    chances: Float[Tensor, "n pixels"], *, draws: int = 4, seed: int = 0
+) -> Float[Tensor, ""]:
+    """The least D + R of any model whose pixels are Bernoulli, where these n pictures are all.
+
+    A grey pixel is read as a chance of white, so what the likelihood scores is a black and white
+    picture, tossed with those chances. D + R is at least its entropy, which is estimated from
+    `draws` tosses of each picture.
+
+    >>> f"{bernoulli_floor(torch.eye(8)):.3f}"  # nothing to toss: ln 8
+    '2.079'
+    >>> 2.75 < bernoulli_floor(torch.full((1, 4), 0.5), draws=1) < 2.8  # 4 ln 2
+    tensor(True)
+    """
+    chances = torch.as_tensor(chances).double()
+    if chances.ndim != 2 or not ((chances >= 0) & (chances <= 1)).all():
+        raise ValueError(f"chances must be [n, pixels] in 0..1, got {tuple(chances.shape)}")
+    sure = chances.clamp(1e-9, 1 - 1e-9)
+    white, black = sure.log().T, (-sure).log1p().T
+    total = 0.0
+    for u in uniform(torch.tensor([seed]), 0, (draws, *chances.shape), stream=STREAM)[0]:
+        tossed = (u.to(chances) < chances).double()
+        log_p = tossed @ white + (1 - tossed) @ black - math.log(len(chances))
+        total = total - log_p.logsumexp(1).mean() / draws
+    return cleared(total)
 
 
 def _codes(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
