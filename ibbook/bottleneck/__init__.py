@@ -11,7 +11,7 @@ be *all* distributions q on Y, and the problem is convex as a whole: a mixture o
 components, of which few have mass (Witsenhausen and Wyner 1975; for mixtures, Kiefer and Wolfowitz
 1956, Lindsay 1983). It is solved if and only if no q, with mass or without, has
 
-    D(q) = sum_x p(x) exp(-beta D_KL[p(y|x) || q]) / Z(x)  >  1,
+    W(q) = sum_x p(x) exp(-beta D_KL[p(y|x) || q]) / Z(x)  >  1,
 
 and L is never lower by more than ln max D. Close to a cluster, D > 1 is the second-order test that
 it splits; far from all clusters it finds the ones that no gradual splitting finds.

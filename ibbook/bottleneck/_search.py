@@ -14,14 +14,14 @@ POWERS, UNSTABLE = 24, 1 + 1e-7  # steps and threshold of the search for a clust
 
 
 def missing(problem: Problem, encoder: Tensor) -> tuple[Tensor, Tensor]:
-    """ln D(q) and q of the clusters that a solution may lack; it does where one is above 0."""
+    """ln W(q) and q of the clusters that a solution may lack; it does where one is above 0."""
     log_partition = iterate(problem, joint_of(problem, encoder))[0]
     starts = problem.starts.expand(len(encoder), -1, -1)
     return climbed(problem, log_partition, torch.cat([starts, splits(problem, encoder)], 1))
 
 
 def climbed(problem: Problem, log_partition: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-    """ln D(q) and q, climbed from every start by mean shift; above 0, a cluster is missing."""
+    """ln W(q) and q, climbed from every start by mean shift; above 0, a cluster is missing."""
     p, rows, beta = problem.p, problem.rows, problem.beta[:, None, None]
     offset = (p.log() - log_partition)[..., None]
     decoder = starts.expand(len(beta), -1, -1)

@@ -37,7 +37,7 @@ class Bottleneck:
     decoder: Float64[Tensor, "*batch k t y"]  # p(y|t)
     clusters: Int64[Tensor, "*batch k"]  # how many have mass
     residual: Float64[Tensor, "*batch k"]  # max over x of sum_t |p(t|x) - its right-hand side|
-    gap: Float64[Tensor, "*batch k"]  # ln of the largest D(q) that a search finds; nan if alpha < 1
+    gap: Float64[Tensor, "*batch k"]  # ln of the largest W(q) that a search finds; nan if alpha < 1
     converged: Bool[Tensor, "*batch k"]  # residual <= tol
 
     @property
@@ -85,7 +85,7 @@ def information_bottleneck(
     With `alpha` below 1 the cost of saying T is H(T) - alpha H(T|X) in place of I(X;T), the
     generalised bottleneck of Strouse and Schwab (2017): harder encoders, and hard ones at
     alpha = 0, the deterministic bottleneck. There the trivial solution is stable at every beta, so
-    the lowest solution found is returned, and no test like D(q) > 1 is known: `gap` is nan.
+    the lowest solution found is returned, and no test like W(q) > 1 is known: `gap` is nan.
 
     Where Y = f(X), the curve is the straight line I(T;Y) = I(X;T) up to H(Y) and flat beyond, so
     no beta has an inner point of it as its only solution: for beta > 1 every solution
