@@ -94,7 +94,7 @@ def test_a_run_is_made_once_by_this_python_and_says_where_it_comes_from(
 
 def test_given_parameters_reach_the_chapter_and_the_table(book, write, monkeypatch, tmp_path):
     monkeypatch.setenv("IBBOOK_RUNS", str(tmp_path / "elsewhere"))
-    chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, unit="")')
+    chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, "Flips", unit="")')
     other = write(
         "02-die", "from ibbook.book import record\nrecord('die.pi', 3.14159)", parameters=""
     )
