@@ -96,7 +96,7 @@ def test_given_parameters_reach_the_chapter_and_the_table(book, write, monkeypat
     monkeypatch.setenv("IBBOOK_RUNS", str(tmp_path / "elsewhere"))
     chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, "Flips", unit="")')
     other = write(
-        "02-die", "from ibbook.book import record\nrecord('die.pi', 3.14159)", parameters=""
+        "02-die", "from ibbook.book import record\nrecord('die.pi', 3.14159, 'Pi')", parameters=""
     )
     for one, values in [(chapter, {"bias": 0.5, "flips": "7"}), (chapter, {}), (other, {})]:
         made = run(one, resolve(one, values))
