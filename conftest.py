@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,14 +37,20 @@ def pytest_runtest_call(item: pytest.Item):
         item.raise_cell_error("\n  ".join([where, *faults, REMEDY]))
 
 
+@cache
+def _stored() -> dict[Path, list[Record]]:
+    """What each stored notebook recorded; they are large, and none changes during the tests."""
+    paths = [chapter.stored for chapter in chapters(BOOK) if chapter.stored.exists()]
+    return {path: list(records(read(path))) for path in paths}
+
+
 def _broken(item: IPyNbCell, fresh: list[Record], known: dict) -> list:
     """Claims on this cell's numbers that fail, the others taken from this run or other chapters."""
     run = item.parent.stash.setdefault(FRESH, {})
     run |= {row["name"]: row for row in fresh}
     if not fresh:
         return []
-    others = [c for c in chapters(BOOK) if c.stored.exists() and c.stored != item.path]
-    stored = [row for chapter in others for row in records(read(chapter.stored))]
+    stored = [row for path, rows in _stored().items() if path != item.path for row in rows]
     now = {row["name"] for row in fresh}
     return [
         fault

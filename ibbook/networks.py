@@ -6,7 +6,7 @@ members. Convolutions are PyTorch's own, member by member, on a CPU; see `Convol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from math import prod
@@ -249,18 +249,18 @@ class Model(nn.Module):
 
 
 class Layer(nn.Module):
-    """Weights and biases of every member, each drawn from its own seed."""
+    """Weights and biases of every member, each drawn from its own seed.
+
+    A kind of layer says in `layout` the shape of its weight, and its fans in and out.
+    """
+
+    layout: Callable[[int, int], tuple[tuple[int, ...], tuple[int, int]]]
 
     def __init__(
-        self,
-        seeds: Tensor,
-        shape: tuple[int, ...],
-        outputs: int,
-        fans: tuple[int, int],
-        stream: int,
-        initial: Initial,
+        self, seeds: Tensor, inputs: int, outputs: int, stream: int, initial: Initial
     ) -> None:
         super().__init__()
+        shape, fans = self.layout(inputs, outputs)
         draw = uniform(seeds, 0, (prod(shape) + outputs,), stream=stream) * 2 - 1
         weight, bias = draw.split([prod(shape), outputs], 1)
         if initial == "glorot":
@@ -274,11 +274,9 @@ class Layer(nn.Module):
 class Linear(Layer):
     """y = x W + b."""
 
-    def __init__(
-        self, seeds: Tensor, inputs: int, outputs: int, stream: int, initial: Initial
-    ) -> None:
-        fans = inputs, outputs
-        super().__init__(seeds, (inputs, outputs), outputs, fans, stream, initial)
+    @staticmethod
+    def layout(inputs: int, outputs: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+        return (inputs, outputs), (inputs, outputs)
 
     def forward(self, x: Float[Tensor, "members batch i"]) -> Float[Tensor, "members batch o"]:
         return torch.baddbmm(self.bias[:, None], x, self.weight)
@@ -318,12 +316,10 @@ class Halve(Layer):
 
     plain = staticmethod(F.conv2d)
 
-    def __init__(
-        self, seeds: Tensor, inputs: int, outputs: int, stream: int, initial: Initial
-    ) -> None:
-        shape = outputs, inputs, KERNEL, KERNEL
+    @staticmethod
+    def layout(inputs: int, outputs: int) -> tuple[tuple[int, ...], tuple[int, int]]:
         fans = inputs * KERNEL**2, outputs * KERNEL**2
-        super().__init__(seeds, shape, outputs, fans, stream, initial)
+        return (outputs, inputs, KERNEL, KERNEL), fans
 
     def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
         """As one matrix product over all members, of patches and weights."""
@@ -343,13 +339,11 @@ class Double(Layer):
 
     plain = staticmethod(F.conv_transpose2d)
 
-    def __init__(
-        self, seeds: Tensor, inputs: int, outputs: int, stream: int, initial: Initial
-    ) -> None:
-        shape = inputs, outputs, KERNEL, KERNEL
+    @staticmethod
+    def layout(inputs: int, outputs: int) -> tuple[tuple[int, ...], tuple[int, int]]:
         # PyTorch counts the fans of a transposed kernel this way
         fans = outputs * KERNEL**2, inputs * KERNEL**2
-        super().__init__(seeds, shape, outputs, fans, stream, initial)
+        return (inputs, outputs, KERNEL, KERNEL), fans
 
     def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
         """As one matrix product over all members, of patches and weights."""

@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,6 +118,7 @@ def said(claim: Claim, texts: Iterable[str]) -> bool:
     return any(_plain(claim.claim) in _plain(text) for text in texts)
 
 
+@cache  # each text is asked for once a claim
 def _plain(text: str) -> str:
     return re.sub(r"\s+", " ", blank(text)).strip()
 
