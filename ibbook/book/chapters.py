@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 
 from ibbook.book.folders import BookError, root, save
 from ibbook.book.numbers import refreshed
-from ibbook.book.records import Record
+from ibbook.book.records import Record, records
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,11 @@ def read(path: Path) -> NotebookNode:
     except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise BookError(f"{path} is not a notebook ({reason}); delete it and remake it") from None
+
+
+def recorded_in(notebooks: Iterable[Path]) -> dict[str, Record]:
+    """The numbers of notebook files by name; where two have one, the later file's."""
+    return {row["name"]: row for path in notebooks for row in records(read(path))}
 
 
 def store(

@@ -17,7 +17,6 @@ from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
 from ibbook.book.folders import BookError, root
 from ibbook.book.parameters import Value
-from ibbook.book.records import Record, records
 from ibbook.book.runs import ChapterError
 
 PORT = 8000
@@ -207,7 +206,9 @@ def _book(options: argparse.Namespace) -> int:
         failures["the site"] = str(error)
     else:
         _say(f"The book is in {pages}. To read it: make serve")
-        lost = broken(claims(root()), _recorded(map(runs.executed, done.values())))
+        lost = broken(
+            claims(root()), chapters.recorded_in(map(runs.executed, done.values())).values()
+        )
         failures |= {fault.name: f"not so in this run: {fault}" for fault in lost}
     return _summary(failures)
 
@@ -219,7 +220,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     every = chapters.chapters()
     stored = [c.stored for c in every if c.name not in done and c.stored.exists()]
     executed = {name: chapters.read(runs.executed(folder)) for name, folder in done.items()}
-    known = {row["name"]: row for row in _recorded([*stored, *map(runs.executed, done.values())])}
+    known = chapters.recorded_in([*stored, *map(runs.executed, done.values())])
     names = {chapter.name for chapter in every}
     for page in (root() / "chapters").glob("*.md"):
         if page.stem not in names and chapters.refresh(page, known):
@@ -266,17 +267,13 @@ def _claims(options: argparse.Namespace) -> int:
     """Each claim on the committed notebooks; where a run is given, on its numbers instead."""
     stored = [chapter.stored for chapter in chapters.chapters() if chapter.stored.exists()]
     known = {name: claim for name, claim in claims(root()).items() if claim.holds}
-    lost = broken(known, _recorded([*stored, *options.runs]))
+    lost = broken(known, chapters.recorded_in([*stored, *options.runs]).values())
     broken_names = {fault.name for fault in lost}
     for name in (name for name in known if name not in broken_names):
         print(f"holds   {name}: {known[name].claim}")
     for fault in lost:
         print(f"broken  {fault}")
     return _say(f"{len(known) - len(lost)} of {len(known)} claims hold", code=bool(lost))
-
-
-def _recorded(notebooks: Iterable[Path]) -> list[Record]:
-    return [row for path in notebooks for row in records(chapters.read(path))]
 
 
 def _check(_: argparse.Namespace) -> int:

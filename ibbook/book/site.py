@@ -21,11 +21,11 @@ from typing import Any
 import jupytext
 import nbformat
 
-from ibbook.book.chapters import read
+from ibbook.book.chapters import recorded_in
 from ibbook.book.claims import broken, claims
 from ibbook.book.expressions import names
 from ibbook.book.numbers import refreshed, unlinked
-from ibbook.book.records import Record, records
+from ibbook.book.records import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 THEME = ROOT / "theme"
@@ -71,11 +71,11 @@ def build(
         raise ValueError(f"source must be a folder with book.yml, got {str(source)!r}")
     failures = failures or {}
     out = out or source / "_build" / "html"
-    rows = {row["name"]: row for path in notebooks.values() for row in records(read(path))}
+    rows = recorded_in(notebooks.values())
     stage = stage_book(notebooks, provenance, failures, source, rows)
     absent = labels(source / "chapters" / f"{name}.md" for name in failures)
     missing = [source / "chapters" / f"{name}.ipynb" for name in failures]
-    absent |= {row["name"] for path in missing if path.exists() for row in records(read(path))}
+    absent |= recorded_in(path for path in missing if path.exists()).keys()
     said = _run([_tool("myst"), "build", "--site"], stage, timeout)
     unusual = [line for line in said.splitlines() if line.strip() and not USUAL.match(line)]
     expected = absent | rows.keys()  # mystmd does not know that cells record numbers
