@@ -95,6 +95,15 @@ class Network:
                 f"{self.above.picture} and gives {self.above.outputs}; `stack` fits them"
             )
 
+    @property
+    def topmost(self) -> Network:
+        """The layer that has none above it."""
+        return self if self.above is None else self.above.topmost
+
+    def under(self, top: Network) -> Network:
+        """This network with `top` above its topmost layer; its size must fit."""
+        return replace(self, above=top if self.above is None else self.above.under(top))
+
     def build(self, seeds: Int64[Tensor, "members"]) -> Model:
         """The network of each member, its weights a function of its own seed, on seeds' device.
 
@@ -176,11 +185,9 @@ def stack(
     >>> two.above.picture, two.above.decoder, two.above.outputs
     ((64, 1, 1), (16, 16, 32, 32), 128)
     """
+    size = below.topmost.latents
     options = {"latents": latents, "hidden": hidden, "latent": latent, "initial": initial}
-    if below.above is not None:
-        return replace(below, above=stack(below.above, **options))
-    top = mlp((below.latents, 1, 1), outputs=2 * below.latents, **options)
-    return replace(below, above=top)
+    return below.under(mlp((size, 1, 1), outputs=2 * size, **options))
 
 
 class Model(nn.Module):

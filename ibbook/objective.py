@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ibbook.schedules import Schedule
 
 Output = Literal["bernoulli", "gaussian", "categorical"]
-Beta = float | Sequence[float] | Schedule
+Beta = float | Schedule | Sequence[float | Schedule]
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -33,8 +33,10 @@ class Objective:
     """What is minimised; a member's own `beta` or `l2` takes the place of the one given here.
 
     target:   "images" (autoencoders) or "labels" (the variational information bottleneck)
-    output:   q(target | z): "bernoulli", "gaussian" of fixed `variance`, or "categorical"
-    beta:     a number, one for each latent, or a schedule
+    output:   q(target | z): "bernoulli", "gaussian" or "categorical"
+    variance: of a Gaussian output: a number, or "learned", where the decoder states all means and
+              then the log variance of each pixel
+    beta:     a number or a schedule, or one of them for each latent
     anchors:  {latent: strength}; that latent's beta is multiplied by 1 - strength (AnchorVAE:
               Gao et al., 2018, equation 21)
     l2:       weight of the squared error between image and mean reconstruction (lambda-beta-VAE)
@@ -43,6 +45,9 @@ class Objective:
     [4.0, 4.0]
     >>> Objective(anchors={1: 0.5}).betas(step=0, latents=3).tolist()
     [1.0, 0.5, 1.0]
+    >>> from ibbook.schedules import linear
+    >>> Objective(beta=[1.0, linear(0, 1, 4)]).betas(step=[0, 2], latents=2).tolist()
+    [[1.0, 0.0], [1.0, 0.5]]
     """
 
     beta: Beta = 1.0
@@ -50,7 +55,7 @@ class Objective:
     l2: float = 0.0
     output: Output = "bernoulli"
     target: Literal["images", "labels"] = "images"
-    variance: float = 1.0
+    variance: float | Literal["learned"] = 1.0
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
@@ -68,8 +73,10 @@ class Objective:
             )
         if self.l2 and self.target == "labels":
             raise ValueError(f"l2 compares images, but target is 'labels'; got l2={self.l2}")
-        if not 0 < self.variance < math.inf:
-            raise ValueError(f"variance must be positive and finite, got {self.variance}")
+        if self.variance != "learned" and not 0 < self.variance < math.inf:
+            raise ValueError(
+                f"variance must be positive and finite, or 'learned', got {self.variance!r}"
+            )
         for latent, strength in self.anchors.items():
             if not (isinstance(latent, int) and latent >= 0 and 0 <= strength <= 1):
                 raise ValueError(
@@ -82,9 +89,9 @@ class Objective:
     ) -> Float[Tensor, "*steps latents"]:
         """The weight of each latent's divergence at a step, or some; `beta` is a member's own."""
         value = self.beta if beta is None else beta
-        if isinstance(value, Schedule):
-            value = np.asarray(value(step))[..., None]
-        weights = torch.as_tensor(value, dtype=torch.float32)
+        each = [value] if isinstance(value, float | int | Schedule) else value
+        each = [b(step) if isinstance(b, Schedule) else np.full(np.shape(step), b) for b in each]
+        weights = torch.as_tensor(np.stack(each, -1), dtype=torch.float32)
         weights = weights.expand(*np.shape(step), latents).clone()
         for latent, strength in self.anchors.items():
             weights[..., latent] *= 1 - strength
@@ -108,6 +115,10 @@ class Objective:
             logits, pixels = torch.broadcast_tensors(decoded, target)
             losses = F.binary_cross_entropy_with_logits(logits, pixels, reduction="none")
             return losses.sum(-1)
+        if self.variance == "learned":
+            mean, log_variance = decoded.chunk(2, -1)
+            error = (mean - target).square() / log_variance.exp()
+            return (error + log_variance + LOG_2PI).sum(-1) / 2
         error = (decoded - target).square().sum(-1)
         return (error / self.variance + decoded.shape[-1] * (LOG_2PI + math.log(self.variance))) / 2
 
@@ -119,7 +130,14 @@ class Objective:
         """
         if self.output == "categorical":
             return decoded.softmax(-1)
-        return decoded.sigmoid() if self.output == "bernoulli" else decoded
+        if self.output == "bernoulli":
+            return decoded.sigmoid()
+        return decoded.chunk(2, -1)[0] if self.variance == "learned" else decoded
+
+    @property
+    def per_pixel(self) -> int:
+        """How many numbers of the decoder's output describe one pixel."""
+        return 2 if self.variance == "learned" else 1
 
 
 def gaussian_kl(
@@ -157,10 +175,9 @@ def squared_error(
 
 
 def check_beta(beta: Beta) -> None:
-    """A ValueError unless `beta` is a schedule, or one or more finite numbers >= 0."""
-    if isinstance(beta, Schedule):
-        return
-    values = torch.as_tensor(beta, dtype=torch.float64)
+    """A ValueError unless `beta` is schedules and finite numbers >= 0, one or more."""
+    each = [beta] if isinstance(beta, float | int | Schedule) else beta
+    values = torch.as_tensor([0.0 if isinstance(b, Schedule) else b for b in each]).double()
     if values.ndim > 1 or values.numel() == 0:
         raise ValueError(f"beta must be a number or one for each latent, got {beta!r}")
     if not ((values >= 0) & values.isfinite()).all():

@@ -32,6 +32,16 @@ def test_categorical_kl_is_that_of_torch():
     torch.testing.assert_close(categorical_kl(logits)[..., 0], expected)
 
 
+def test_a_learned_variance_is_stated_by_the_decoder_behind_the_means():
+    objective = Objective(output="gaussian", variance="learned")
+    mean, log_variance, target = torch.randn(3, 2, 5, 12)
+    decoded = torch.cat([mean, log_variance], -1)
+    reference = D.Normal(mean, (log_variance / 2).exp())
+    expected = -reference.log_prob(target).sum(-1)
+    torch.testing.assert_close(objective.distortion(decoded, target), expected)
+    assert torch.equal(objective.mean(decoded), mean)
+
+
 @pytest.mark.parametrize(
     ("objective", "reference"),
     [
@@ -70,6 +80,8 @@ def test_squared_error_is_a_sum_over_pixels():
         ([1.0, 2.0, 3.0], None, [1, 1, 3]),
         (linear(0, 8, 4), None, [4, 2, 4]),
         (1.0, linear(4, 0, 4), [2, 1, 2]),
+        ([1.0, linear(0, 8, 4), linear(4, 0, 4)], None, [1, 2, 2]),
+        (2.0, [linear(0, 8, 4), 1, 3], [4, 0.5, 3]),
     ],
 )
 def test_beta_is_a_number_a_vector_or_a_schedule_and_anchors_weaken_it(beta, own, expected):
@@ -92,7 +104,7 @@ def test_beta_is_a_number_a_vector_or_a_schedule_and_anchors_weaken_it(beta, own
         ({"target": "labels"}, "output 'bernoulli' does not fit target 'labels'"),
         ({"output": "categorical"}, "output 'categorical' does not fit target 'images'"),
         ({"output": "categorical", "target": "labels", "l2": 1.0}, "l2 compares images"),
-        ({"variance": 0.0}, "variance must be positive and finite, got 0.0"),
+        ({"variance": 0.0}, "variance must be positive and finite, or 'learned', got 0.0"),
         ({"anchors": {0: 1.5}}, r"anchors must map .* got \{0: 1.5\}"),
         ({"anchors": {-1: 0.5}}, r"anchors must map"),
     ],

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from ibbook.datasets._grid import check_classes, classes_of, indices_of, integers, seeded
@@ -149,6 +149,23 @@ class Dataset:
         if labels is not None:
             labels = integers(labels, "labels", (n,))
         return cls(name, pictures, scale, source, names, values, labels, classes)
+
+    @classmethod
+    def from_codes(
+        cls, codes: Float[Tensor, "n latents"], *, labels: Any = None, name: str = "codes"
+    ) -> Dataset:
+        """Codes as pictures [latents, 1, 1] of real numbers, for a layer above to learn from.
+
+        >>> Dataset.from_codes(torch.zeros(5, 3)).images.shape
+        (5, 3, 1, 1)
+        """
+        codes = torch.as_tensor(codes)
+        if codes.ndim != 2 or not codes.numel() or not codes.isfinite().all():
+            raise ValueError(f"codes must be finite, [n, latents], got shape {tuple(codes.shape)}")
+        if labels is not None:
+            labels = integers(labels, "labels", (len(codes),))
+        images = Images.held(codes.detach().float()[..., None, None])
+        return cls(name, images, 1, "a network's codes", labels=labels)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ def describe(
     optimiser: Optimiser,
     batch_size: int,
     log_every: int,
+    start: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
     """All that a run depends on but `steps`, as its file states it."""
     return {
@@ -42,6 +43,7 @@ def describe(
         "data": [data.name, len(data), list(data.images.shape[1:]), _fingerprint(data)],
         "batch_size": batch_size,
         "log_every": log_every,
+        "start": None if start is None else _digest(start),
     }
 
 
@@ -61,9 +63,16 @@ def _fingerprint(data: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def plain(member: Member) -> dict[str, Any]:
     """A member as JSON takes it; `as_member` is the way back."""
-    return {k: asdict(v) if isinstance(v, Schedule) else v for k, v in member.items()}
+    return dict(member) | {"beta": _beta_as_json(member["beta"])}
 
 
 def as_member(written: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,10 +91,16 @@ def as_objective(written: Mapping[str, Any]) -> Objective:
     return Objective(**dict(written) | {"beta": beta, "anchors": anchors})
 
 
+def _beta_as_json(beta: Beta | None) -> Any:
+    if isinstance(beta, Schedule):
+        return asdict(beta)
+    return [_beta_as_json(b) for b in beta] if isinstance(beta, Sequence) else beta
+
+
 def _as_beta(written: Any) -> Beta | None:
     if isinstance(written, dict):
         return Schedule(tuple(tuple(knot) for knot in written["knots"]))
-    return written
+    return [_as_beta(b) for b in written] if isinstance(written, list) else written
 
 
 def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:

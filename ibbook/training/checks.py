@@ -55,10 +55,11 @@ def check_data(network: Network, objective: Objective, data: Dataset) -> None:
             raise ValueError(
                 f"data has {classes} classes, but network.outputs is {network.outputs}"
             )
-    elif network.outputs != math.prod(network.picture):
+    elif network.outputs != objective.per_pixel * math.prod(network.picture):
+        count = "two" if objective.per_pixel == 2 else "one"
         raise ValueError(
-            f"network.outputs must be {math.prod(network.picture)}, one for each pixel of "
-            f"{network.picture}, got {network.outputs}"
+            f"network.outputs must be {objective.per_pixel * math.prod(network.picture)}, {count} "
+            f"for each pixel of {network.picture}, got {network.outputs}"
         )
 
 

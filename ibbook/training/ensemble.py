@@ -67,6 +67,45 @@ class Ensemble:
         """The last row of each member."""
         return self.history.groupby("member").tail(1).reset_index(drop=True)
 
+    def select(self, members: Sequence[int]) -> Ensemble:
+        """Some of the members, in this order, counted from 0; one may come more than once."""
+        model = self._chosen(members)
+        rows = [r | {"member": i} for i, m in enumerate(members) for r in self._rows_of(m)]
+        diverged = {i: self.diverged[m] for i, m in enumerate(members) if m in self.diverged}
+        chosen = [self.members[m] for m in members]
+        return Ensemble(self.network, self.objective, chosen, model, rows, diverged)
+
+    def under(self, top: Ensemble) -> Ensemble:
+        """Stacked networks: these, with `top`, trained on codes of their topmost layer, above.
+
+        As many members of both, one on another; seeds, objective and curves are those of this one.
+
+        >>> from ibbook.datasets import Dataset, load
+        >>> from ibbook.networks import mlp
+        >>> from ibbook.training import fit
+        >>> net, brief = mlp((1, 8, 8), latents=3, hidden=(8,)), {"steps": 4, "batch_size": 32}
+        >>> low = fit(net, Objective(), load("digits"), [{}], **brief)
+        >>> codes = Dataset.from_codes(torch.randn(64, 3))
+        >>> net = mlp((3, 1, 1), latents=5, hidden=(4,), latent="categorical", outputs=6)
+        >>> explain = Objective(output="gaussian", variance="learned")
+        >>> both = low.under(fit(net, explain, codes, [{}], **brief))
+        >>> both.network.topmost.latents
+        5
+        """
+        if len(top.members) != len(self.members):
+            raise ValueError(
+                f"top must have a member for each of {len(self.members)}, got {len(top.members)}; "
+                "`select` chooses them"
+            )
+        network = self.network.under(top.network)
+        model = network.build(self.models.seeds)
+        model.load_state_dict(self.models.state_dict(), strict=False)
+        layer, own = model, self.models
+        while own.above is not None:
+            layer, own = layer.above, own.above
+        layer.above.load_state_dict(top.models.state_dict())
+        return Ensemble(network, self.objective, self.members, model, self.rows, self.diverged)
+
     def encode(
         self, images: Float[Tensor, "n c h w"], members: Sequence[int] | None = None
     ) -> tuple[Float[Tensor, "members n latents"], ...]:
@@ -216,6 +255,9 @@ class Ensemble:
         objective = as_objective(header["objective"])
         diverged = {int(m): int(s) for m, s in header["diverged"]}
         return cls(network, objective, members, model, header["rows"], diverged)
+
+    def _rows_of(self, member: int) -> Iterator[dict[str, Any]]:
+        return (row for row in self.rows if row["member"] == member)
 
     def _chosen(self, members: Sequence[int] | None) -> Model:
         if members is None:

@@ -35,6 +35,7 @@ def fit(
     steps: int,
     batch_size: int,
     optimiser: Optimiser | None = None,
+    start: Ensemble | None = None,
     device: torch.device | str | None = None,
     log_every: int | None = None,
     checkpoint: Path | str | None = None,
@@ -46,6 +47,9 @@ def fit(
     random order, epoch by epoch, without the last incomplete batch. A GPU trains all members in one
     step, compiled in long runs (TORCH_COMPILE_DISABLE=1 keeps it plain); the threads of a CPU share
     them out.
+
+    `start` is an ensemble of the same network and as many members: each goes on from the weights of
+    its own there, with a fresh optimiser and its steps counted from 0.
 
     A member whose loss is no longer finite stops there: it is named in `Ensemble.diverged`, its
     weights become NaN, so that nothing is read off them by mistake, and the others go on.
@@ -68,10 +72,21 @@ def fit(
     device = _device(device)
     log_every = log_every or max(1, steps // 100)
     seeds = torch.tensor([m["seed"] for m in members], device=device)
-    state = State(network.build(seeds), optimiser, members)
+    model = network.build(seeds)
+    begun_at = None if start is None else start.models.state_dict()
+    if begun_at is not None:
+        if (start.network, len(start.members)) != (network, len(members)):
+            raise ValueError(
+                f"start must be {len(members)} members of the same network, got "
+                f"{len(start.members)} of {start.network}; `Ensemble.select` chooses members"
+            )
+        model.load_state_dict(begun_at)
+    state = State(model, optimiser, members)
     path, run = None, {}
     if checkpoint is not None:
-        run = describe(network, objective, data, members, optimiser, batch_size, log_every)
+        run = describe(
+            network, objective, data, members, optimiser, batch_size, log_every, begun_at
+        )
         path = Path(checkpoint) / file_name(run)
         if path.exists():
             state.restore(path, steps)

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import itertools
+import math
 import os
 import struct
 import zipfile
@@ -235,6 +236,16 @@ def test_arrays_that_do_not_fit_are_refused(message, options):
 def test_questions_that_have_no_answer_are_refused(message, call):
     with pytest.raises(ValueError, match=message):
         call(drawn())
+
+
+def test_codes_are_pictures_of_real_numbers():
+    codes = torch.randn(6, 3, dtype=torch.float64)
+    data = Dataset.from_codes(codes, labels=range(6))
+    assert torch.equal(data.batch([4, 1]) / data.scale, codes[[4, 1], :, None, None].float())
+    assert data.select([2]).labels.tolist() == [2]
+    for wrong in (torch.zeros(3), torch.zeros(0, 3), torch.full((2, 2), math.nan)):
+        with pytest.raises(ValueError, match="codes must be finite"):
+            Dataset.from_codes(wrong)
 
 
 def test_two_axes_and_three_are_pictures():

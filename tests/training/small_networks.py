@@ -23,7 +23,11 @@ CASES = {
     "convolutional": (conv((1, 8, 8), latents=2, channels=(4, 8), hidden=16), Objective(l2=0.1)),
     "categorical": (mlp((1, 8, 8), latents=4, hidden=(16,), latent="categorical"), Objective()),
     "point": (mlp((1, 8, 8), latents=4, hidden=(16,), latent="point"), Objective()),
-    "stacked": (STACKED, Objective()),
+    "stacked": (STACKED, Objective(beta=[0.5, 1.0, linear(0, 1, 20), 1.0])),
+    "learned variance": (
+        mlp((1, 8, 8), latents=3, hidden=(16,), outputs=128),
+        Objective(output="gaussian", variance="learned"),
+    ),
     "classifier": (
         mlp(
             (1, 8, 8),

@@ -8,13 +8,16 @@ import torch
 from torch import distributions as D
 
 from ibbook.datasets import Dataset
-from ibbook.networks import mlp
+from ibbook.networks import mlp, stack
 from ibbook.objective import Objective
-from ibbook.schedules import Schedule, cyclical
+from ibbook.schedules import Schedule, cyclical, linear
 from ibbook.training import Ensemble, Optimiser, fit, grid
 from tests.training.small_networks import LABELS, SMALL, VIB, assert_same
 
 LINEAR = mlp((1, 8, 8), latents=3, hidden=(16,), decoder=())
+
+
+STEPS = {"steps": 4, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,8 @@ def closed_form(ensemble, data):
 
 
 def test_an_ensemble_comes_back_from_its_file_and_chooses_members(digits, tmp_path):
-    members = [{"seed": 0, "beta": cyclical(10, 2)}, {"seed": 1, "beta": [1.0, 2.0, 3.0]}]
+    mixed = [1.0, linear(0, 1, 5), 3.0]
+    members = [{"seed": 0, "beta": cyclical(10, 2)}, {"seed": 1, "beta": mixed}]
     objective = Objective(anchors={2: 0.5}, l2=0.1)
     ensemble = fit(SMALL, objective, digits, members, steps=10, batch_size=32)
     ensemble.save(tmp_path / "ensemble")
@@ -44,6 +48,7 @@ def test_an_ensemble_comes_back_from_its_file_and_chooses_members(digits, tmp_pa
     assert (back.network, back.objective) == (SMALL, objective)
     assert back.members == ensemble.members
     assert isinstance(back.members[0]["beta"], Schedule)
+    assert back.members[1]["beta"] == mixed
     assert back.history.equals(ensemble.history)
 
     images = digits.images[:7] / digits.scale
@@ -58,6 +63,43 @@ def test_an_ensemble_comes_back_from_its_file_and_chooses_members(digits, tmp_pa
     torch.testing.assert_close(steps[:, 2, 4].flatten(1), back.decode(z, [1])[:, 0])
     with pytest.raises(ValueError, match=r"members must be some of 0..1, got \[2\]"):
         back.encode(images, [2])
+
+
+def test_a_selection_is_an_ensemble_of_those_members_counted_anew(digits):
+    members = [{"seed": 0}, {"seed": 1, "learning_rate": 1e30}, {"seed": 2}]
+    ensemble = fit(SMALL, Objective(), digits, members, steps=10, batch_size=32)
+    assert list(ensemble.diverged) == [1]
+    some = ensemble.select([2, 1, 2])
+    x = digits.images[:5] / digits.scale
+    assert torch.equal(some.encode(x, [0, 2])[0], ensemble.encode(x, [2, 2])[0])
+    assert [m["seed"] for m in some.members] == [2, 1, 2]
+    assert some.diverged == {1: ensemble.diverged[1]}
+    history = ensemble.history
+    own = history[history.member == 2].drop(columns="member").reset_index(drop=True)
+    for k in (0, 2):
+        rows = some.history[some.history.member == k].drop(columns="member")
+        assert rows.reset_index(drop=True)[own.columns].equals(own)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_ensemble_put_under_another_is_the_stack_of_both(digits, layers):
+    seeds = grid(seed=[3, 4])
+    low = fit(SMALL, Objective(), digits, seeds, **STEPS)
+    if layers == 2:
+        low = fit(stack(SMALL, latents=3, hidden=(5,)), Objective(), digits, seeds, **STEPS)
+    codes = Dataset.from_codes(torch.randn(64, 3))
+    net = mlp((3, 1, 1), latents=5, hidden=(4,), latent="categorical", outputs=6)
+    explain = Objective(output="gaussian", variance="learned")
+    top = fit(net, explain, codes, seeds, **STEPS)
+    both = low.under(top)
+    assert both.network == stack(low.network, latents=5, hidden=(4,), latent="categorical")
+    x, z = digits.images[:9] / digits.scale, torch.randn(2, 9, 3)
+    assert torch.equal(both.encode(x)[0], low.encode(x)[0])
+    layer = both.models.above if layers == 1 else both.models.above.above
+    pictures = z[..., None, None]
+    assert torch.equal(layer.encode(pictures)[0], top.models.encode(pictures)[0])
+    with pytest.raises(ValueError, match="top must have a member for each of 2, got 1"):
+        low.under(top.select([0]))
 
 
 def test_predictions_average_over_the_noise_of_a_linear_decoder(digits, linear_ensemble):

@@ -8,7 +8,16 @@ from ibbook.datasets import Dataset
 from ibbook.networks import mlp
 from ibbook.objective import Objective
 from ibbook.training import Optimiser, fit, grid, share
-from tests.training.small_networks import CASES, LABELS, MEMBERS, SMALL, VIB, assert_same, weights
+from tests.training.small_networks import (
+    CASES,
+    LABELS,
+    MEMBERS,
+    SMALL,
+    STACKED,
+    VIB,
+    assert_same,
+    weights,
+)
 
 
 @pytest.mark.parametrize(("network", "objective"), CASES.values(), ids=CASES)
@@ -100,6 +109,10 @@ UNLABELLED = Dataset.from_arrays(np.zeros((20, 8, 8), np.uint8))
         ({"network": mlp((1, 4, 4), latents=2)}, r"pictures of shape \(1, 8, 8\), but network"),
         ({"network": VIB}, "network.outputs must be 64"),
         ({"network": VIB, "objective": LABELS}, "target is 'labels', but own has none"),
+        (
+            {"objective": Objective(output="gaussian", variance="learned")},
+            "network.outputs must be 128, two for each pixel",
+        ),
         ({"objective": Objective(anchors={3: 0.5})}, "anchors names latent 3, but there are 3"),
     ],
 )
@@ -114,6 +127,34 @@ def test_bad_input_is_named_before_training_starts(change, message):
     call |= change
     with pytest.raises(ValueError, match=message):
         fit(call.pop("network"), call.pop("objective"), UNLABELLED, call.pop("members"), **call)
+
+
+@pytest.mark.parametrize("network", [SMALL, STACKED], ids=["plain", "stacked"])
+def test_a_start_is_where_the_members_go_on(digits, network, tmp_path):
+    ensemble = fit(network, Objective(), digits, grid(seed=[0, 1]), steps=8, batch_size=32)
+    brief = {"steps": 1, "batch_size": 32, "optimiser": Optimiser(learning_rate=1e-30)}
+    same = fit(network, Objective(), digits, grid(seed=[0, 1]), start=ensemble, **brief)
+    assert_same(dict(same.models.state_dict()), dict(ensemble.models.state_dict()))
+    for start in (ensemble, ensemble.select([1, 0]), None):
+        fit(
+            network,
+            Objective(),
+            digits,
+            grid(seed=[0, 1]),
+            start=start,
+            checkpoint=tmp_path,
+            **brief,
+        )
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_start_that_does_not_fit_is_named(digits):
+    start = fit(SMALL, Objective(), digits, [{}], steps=1, batch_size=32)
+    for network, members in ((SMALL, [{}, {}]), (STACKED, [{}])):
+        with pytest.raises(
+            ValueError, match=r"start must be \d members of the same network, got 1"
+        ):
+            fit(network, Objective(), digits, members, steps=1, batch_size=32, start=start)
 
 
 def test_labels_beyond_the_outputs_are_named(digits):
