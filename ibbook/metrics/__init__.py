@@ -6,7 +6,9 @@ rounding, that is, where its standard deviation is at most 1e-6 max(1, |mean|); 
 dead score 0. Bad input is a ValueError.
 """
 
+from ibbook.metrics.clusters import majority_accuracy, matched_accuracy
 from ibbook.metrics.evaluation import evaluate
+from ibbook.metrics.ink import ink
 from ibbook.metrics.interventions import beta_vae_score, factor_vae_score
 from ibbook.metrics.mutual_information import i_m, mig, modularity
 from ibbook.metrics.predictors import DCI, axis_r2, dci, explicitness, sap
@@ -17,6 +19,7 @@ from ibbook.metrics.rates import (
     latent_information,
     rate,
 )
+from ibbook.metrics.samples import frechet_distance
 from ibbook.metrics.turns import plane_turn, price_of_turn, turned_precision
 from ibbook.metrics.unsupervised import active_units, code_total_correlation
 
@@ -32,9 +35,13 @@ __all__ = [
     "evaluate",
     "explicitness",
     "factor_vae_score",
+    "frechet_distance",
     "i_m",
+    "ink",
     "label_information",
     "latent_information",
+    "majority_accuracy",
+    "matched_accuracy",
     "mig",
     "modularity",
     "plane_turn",
