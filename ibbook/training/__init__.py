@@ -9,6 +9,7 @@ from ibbook.training.ensemble import Ensemble
 from ibbook.training.fit import fit
 from ibbook.training.loss import Terms, terms
 from ibbook.training.members import Member, grid
+from ibbook.training.mixture import mixture_layer
 from ibbook.training.optimiser import Optimiser
 
-__all__ = ["Ensemble", "Member", "Optimiser", "Terms", "fit", "grid", "terms"]
+__all__ = ["Ensemble", "Member", "Optimiser", "Terms", "fit", "grid", "mixture_layer", "terms"]
