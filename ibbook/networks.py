@@ -240,6 +240,11 @@ class Model(nn.Module):
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
         self.above = None if network.above is None else Model(network.above, seeds, stream)
 
+    @property
+    def topmost(self) -> Model:
+        """The layer that has none above it."""
+        return self if self.above is None else self.above.topmost
+
     def encode(self, x: Float[Tensor, "members batch c h w"]) -> tuple[Tensor, ...]:
         """(mean, log variance) of Gaussian latents, (logits,) of a categorical one, or (z,)."""
         code = self.encoder(2 * x - 1 if self.network.centred else x).float()

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from ibbook._threads import threads
 from ibbook.datasets import Dataset
 from ibbook.networks import Network, mlp
 from ibbook.objective import Objective
@@ -31,7 +32,7 @@ def mixture_layer(
     seeds: Sequence[int],
     *,
     restarts: int = 3,
-    steps: int = 2000,
+    steps: int = 1000,
     batch_size: int = 200,
 ) -> Ensemble:
     """A member for each set of codes, with the classes of the likeliest of `restarts` mixtures.
@@ -63,31 +64,43 @@ def mixture_layer(
         latent="none",
         initial=network.initial,
     )
-    layers = []
-    for z, seed in zip(codes, seeds, strict=True):
-        mixture = GaussianMixture(classes, n_init=restarts, reg_covar=FLOOR, random_state=seed)
-        mixture.fit(z.double().numpy())
-        found = torch.as_tensor(mixture.predict(z.double().numpy()))
-        data = Dataset.from_codes(z, labels=found)
-        batch = min(batch_size, len(z))
-        read = fit(reader, LABELS, data, [{"seed": seed}], steps=steps, batch_size=batch)
-        layer = network.build(torch.tensor([seed]))
-        layer.encoder.load_state_dict(read.models.encoder.state_dict())
-        means = torch.as_tensor(mixture.means_)
-        variances = torch.as_tensor(mixture.covariances_).diagonal(dim1=-2, dim2=-1)
-        _teach(layer.decoder, torch.cat([means, variances.log()], -1).float())
-        layers.append(layer.state_dict())
+    with threads(1):  # clusters and layers are small
+        layers = [
+            _layer(network, reader, z, seed, restarts, steps, min(batch_size, len(z)))
+            for z, seed in zip(codes.double(), seeds, strict=True)
+        ]
     model = network.build(torch.tensor(list(seeds)))
     model.load_state_dict({k: torch.cat([layer[k] for layer in layers]) for k in layers[0]})
     members = [check_member({"seed": seed}, i) for i, seed in enumerate(seeds)]
     return Ensemble(network, CODES, members, model.requires_grad_(False), [], {})
 
 
+def _layer(
+    network: Network,
+    reader: Network,
+    z: Float64[Tensor, "n latents"],
+    seed: int,
+    restarts: int,
+    steps: int,
+    batch_size: int,
+) -> dict[str, Tensor]:
+    """The weights of one member."""
+    mixture = GaussianMixture(network.latents, n_init=restarts, reg_covar=FLOOR, random_state=seed)
+    found = Dataset.from_codes(z, labels=torch.as_tensor(mixture.fit_predict(z.numpy())))
+    read = fit(reader, LABELS, found, [{"seed": seed}], steps=steps, batch_size=batch_size)
+    layer = network.build(torch.tensor([seed]))
+    layer.encoder.load_state_dict(read.models.encoder.state_dict())
+    means, covariances = (torch.as_tensor(a) for a in (mixture.means_, mixture.covariances_))
+    log_variances = covariances.diagonal(dim1=-2, dim2=-1).log()
+    _teach(layer.decoder, torch.cat([means, log_variances], -1).float())
+    return layer.state_dict()
+
+
 def _teach(decoder: torch.nn.Module, table: Float[Tensor, "classes outputs"]) -> None:
     """Adam on the squared error over the classes, which are all the inputs there are."""
     every = torch.eye(len(table))[None]
-    adam = torch.optim.Adam(decoder.parameters(), 5e-3)
-    for _ in range(2000):
+    adam = torch.optim.Adam(decoder.parameters(), 1e-2)
+    for _ in range(1000):
         adam.zero_grad()
         (decoder(every)[0] - table).square().mean().backward()
         adam.step()
