@@ -9,13 +9,24 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from ibbook._zeros import NEGATIVE_ZERO
-from ibbook.book import numbers
-from ibbook.book.chapters import Chapter, chapters, first_line, notebook, read
+from ibbook.book import markup, numbers
+from ibbook.book.chapters import (
+    SEAL,
+    Chapter,
+    attached,
+    chapters,
+    first_line,
+    notebook,
+    read,
+    title,
+    untouched,
+)
 from ibbook.book.claims import broken, claims, said
 from ibbook.book.expressions import names as spoken_of
-from ibbook.book.folders import BookError, root
+from ibbook.book.folders import BookError, root, text_of
 from ibbook.book.parameters import parameters, resolve
 from ibbook.book.records import IGNORED, Record, in_outputs
+from ibbook.book.results import kept, results_folder
 
 # Tags that change what nbval compares; the book allows only the first.
 NBVAL = {IGNORED, "nbval-check-output", "nbval-skip", "nbval-raises-exception"}
@@ -26,7 +37,7 @@ def problems(book: Path | None = None) -> list[str]:
     """What is wrong with texts, notebooks and claims: one line each, empty when all is well."""
     book = book or root()
     known = chapters(book)
-    faults = {chapter: list(_problems(chapter)) for chapter in known}
+    faults = {chapter: list(_problems(chapter)) or list(_touched(chapter)) for chapter in known}
     found = [fault for chapter in known for fault in faults[chapter]]
     found += _unsupported(book, faults)
     names = {chapter.name for chapter in known}
@@ -34,17 +45,34 @@ def problems(book: Path | None = None) -> list[str]:
         if path.stem not in names:
             found.append(f"chapters/{path.name}: no text; add {path.stem}.md or delete it")
     for path in sorted(book.glob("chapters/*.md")):
-        if path.stem not in names and "{code-cell}" in path.read_text(encoding="utf-8"):
+        try:
+            text = text_of(path)
+        except BookError as error:
+            found += [] if path.stem in names else [f"chapters/{path.name}: {error}"]
+            continue
+        found += [f"chapters/{path.name}: {fault}" for fault in markup.faults(text)]
+        if path.stem not in names and "{code-cell}" in text:
             found.append(f"chapters/{path.name}: has code but names no kernelspec at its top")
+    for path in sorted(results_folder().glob("*.json")):
+        found += [f"{path.relative_to(book)}: {fault}" for fault in _kept(path)]
     for path in sorted(book.glob("chapters/profiles/*/*.yaml")):
         if path.stem not in names:
             found.append(f"{path.relative_to(book)}: no chapter has this name")
     return found
 
 
+def _kept(path: Path) -> Iterator[str]:
+    """What is wrong with a kept run."""
+    try:
+        if "seal" not in kept(path):
+            yield "has no seal; keep the run again with `ibbook keep`"
+    except BookError as error:
+        yield str(error)
+
+
 def _problems(chapter: Chapter) -> Iterator[str]:
     try:
-        parameters(chapter)
+        parameters(chapter), title(chapter)
         for path in sorted(chapter.book.glob(f"chapters/profiles/*/{chapter.name}.yaml")):
             resolve(chapter, profile=path.parent.name)
         made = notebook(chapter)
@@ -68,6 +96,11 @@ def _problems(chapter: Chapter) -> Iterator[str]:
         yield f"{file}has no outputs{remedy}"
         return
     for label, cell in code:
+        try:
+            list(in_outputs(cell.outputs))
+        except ValueError as error:
+            yield f"{label}: {error}{remedy}"
+            return
         kinds = [output.output_type for output in cell.outputs]
         if cell.execution_count is None:
             yield f"{label} was not run{remedy}"
@@ -87,6 +120,15 @@ def _problems(chapter: Chapter) -> Iterator[str]:
                 f"{label} is tagged {IGNORED} but records nothing, so nothing of it is compared; "
                 "record in this cell the numbers that it computes or draws, or drop the tag"
             )
+
+
+def _touched(chapter: Chapter) -> Iterator[str]:
+    """Whether a notebook that looks sound is that which `ibbook notebooks` wrote."""
+    if not untouched(read(chapter.stored)):
+        yield (
+            f"chapters/{chapter.stored.name}: was changed after it was written; "
+            "run `make notebooks`"
+        )
 
 
 def _code(chapter: Chapter, stored: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
@@ -142,7 +184,10 @@ def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[st
                 rows.setdefault(name, row)
     if len(sound) < len(faults):
         return
-    texts = {path: path.read_text(encoding="utf-8") for path in sorted(book.glob("chapters/*.md"))}
+    try:
+        texts = {path: text_of(path) for path in sorted(book.glob("chapters/*.md"))}
+    except BookError:  # which is named already
+        return
     for name, claim in known.items():
         needed = [name] if claim.tolerance is not None else []
         for missing in dict.fromkeys(needed + spoken_of(claim.holds or "0")):
@@ -162,6 +207,11 @@ def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[st
 
 def _difference(made: NotebookNode, stored: NotebookNode) -> str:
     """Where a stored notebook departs from its text; empty where it does not."""
+    if pasted := attached(stored):
+        return (
+            f"cell {pasted[0]} holds a pasted picture, which its text cannot; save it as a file "
+            "beside the text, refer to it there, and delete this notebook"
+        )
     for number, (new, old) in enumerate(zip(made.cells, stored.cells, strict=False), 1):
         if (new.cell_type, new.source) != (old.cell_type, old.source):
             return f"cell {number} (`{first_line(new.source)}`) differs from its text"
@@ -171,4 +221,5 @@ def _difference(made: NotebookNode, stored: NotebookNode) -> str:
             )
     if len(made.cells) != len(stored.cells):
         return f"has {len(stored.cells)} cells, its text has {len(made.cells)}"
-    return "" if made.metadata == stored.metadata else "its metadata differ from its text"
+    own = {name: value for name, value in stored.metadata.items() if name != SEAL}
+    return "" if made.metadata == own else "its metadata differ from its text"

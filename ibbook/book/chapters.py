@@ -15,9 +15,13 @@ import yaml
 from jupytext.combine import map_outputs_to_inputs
 from nbformat import NotebookNode
 
-from ibbook.book.folders import BookError, root, save
+from ibbook._origin import seal
+from ibbook.book.folders import BookError, root, save, text_of
 from ibbook.book.numbers import refreshed
 from ibbook.book.records import Record, records
+
+# Where a stored notebook carries the hash of its cells, as `store` wrote them.
+SEAL = "ibbook_seal"
 
 
 @dataclass(frozen=True)
@@ -49,22 +53,30 @@ def chapters(book: Path | None = None) -> list[Chapter]:
     True
     """
     texts = sorted((book or root()).glob("chapters/*.md"))
-    return [Chapter(text) for text in texts if "kernelspec" in _header(text)]
+    return [Chapter(text) for text in texts if _names_a_kernel(text)]
+
+
+def _names_a_kernel(text: Path) -> bool:
+    """Also where its top cannot be read: the error then comes up where the chapter is used."""
+    try:
+        return "kernelspec" in _header(text)
+    except BookError:
+        return True
 
 
 def find(name: str, book: Path | None = None) -> Chapter:
     """The chapter of that name, number, or part of a name: `05-beta-vae`, `5`, `beta-vae`."""
     known = chapters(book)
-    wanted = Path(name).name.removesuffix(".md").removesuffix(".ipynb").lower()
+    wanted = Path(name).name.removesuffix(".md").removesuffix(".ipynb").casefold()
     if not known:
         raise BookError(f"there is no chapter in {(book or root()) / 'chapters'}")
     names = [chapter.name for chapter in known]
-    if wanted.isdigit():
+    if wanted.isdecimal():
         hits = [c for c in known if re.match(rf"0*{int(wanted)}-", c.name)]
     else:
-        bare = {c.name: re.sub(r"^\d+-", "", c.name) for c in known}
-        hits = [c for c in known if wanted in (c.name, bare[c.name])]
-        hits = hits or [c for c in known if wanted and wanted in c.name]
+        plain = {c: c.name.casefold() for c in known}
+        hits = [c for c in known if wanted in (plain[c], re.sub(r"^\d+-", "", plain[c]))]
+        hits = hits or [c for c in known if wanted and wanted in plain[c]]
     if len(hits) == 1:
         return hits[0]
     if hits:
@@ -80,8 +92,16 @@ def notebook(chapter: Chapter) -> NotebookNode:
     >>> all(not cell.get("outputs") for c in chapters() for cell in notebook(c).cells)
     True
     """
-    made = jupytext.reads(chapter.text.read_text(encoding="utf-8"), fmt="md:myst")
+    text = text_of(chapter.text)
+    try:
+        made = jupytext.reads(text, fmt="md:myst")
+        nbformat.validate(made)
+    except Exception as error:  # whatever the parsers of Markdown and YAML stumble over
+        reason = " ".join(str(error).split())
+        raise BookError(f"{chapter.text} cannot be read as a chapter: {reason}") from None
     made.metadata.pop("jupytext", None)
+    if not isinstance(made.metadata.get("ibbook", {}), dict):
+        raise BookError(f"{chapter.text} must say ibbook: {{minutes: ..., device: ...}} at its top")
     if chapter.stored.exists():
         old = read(chapter.stored).cells
         for cell, place in zip(made.cells, map_outputs_to_inputs(made.cells, old), strict=True):
@@ -94,14 +114,34 @@ def read(path: Path) -> NotebookNode:
     """A notebook file; a broken one is an error that names it."""
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        reason = str(error).splitlines()[0]
+    except OSError:
+        raise
+    except Exception as error:  # whatever nbformat stumbles over
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BookError(f"{path} is not a notebook ({reason}); delete it and remake it") from None
+
+
+def numbers_in(path: Path) -> list[Record]:
+    """The numbers that a notebook file recorded; a damaged one is an error that names it."""
+    try:
+        return list(records(read(path)))
+    except ValueError as error:
+        named = isinstance(error, BookError)
+        raise BookError(str(error) if named else f"{path}: {error}; run it again") from None
 
 
 def recorded_in(notebooks: Iterable[Path]) -> dict[str, Record]:
     """The numbers of notebook files by name; where two have one, the later file's."""
-    return {row["name"]: row for path in notebooks for row in records(read(path))}
+    return {row["name"]: row for path in notebooks for row in numbers_in(path)}
+
+
+def untouched(stored: NotebookNode) -> bool:
+    """Whether a stored notebook is as `store` wrote it; none is that was written before seals."""
+    return stored.metadata.get(SEAL) == _seal(stored)
+
+
+def _seal(made: NotebookNode) -> str:
+    return seal({"cells": made.cells})
 
 
 def store(
@@ -109,23 +149,24 @@ def store(
 ) -> bool:
     """Put an executed notebook's outputs beside the text; False where that changes nothing.
 
-    The numbers in its prose become those of `known`. A notebook that someone edited after the text
-    is left alone: its edits would be lost.
+    The numbers in its prose become those of `known`. A notebook that someone edited is left alone:
+    its edits would be lost.
     """
     made = notebook(chapter)
     if chapter.stored.exists():
-        pairs = [[(c.cell_type, c.source) for c in n.cells] for n in (made, read(chapter.stored))]
-        if pairs[0] != pairs[1] and chapter.stored.stat().st_mtime > chapter.text.stat().st_mtime:
+        stored = read(chapter.stored)
+        if attached(stored) or (sources(made) != sources(stored) and _edited(chapter, stored)):
             raise BookError(
-                f"{chapter.stored.name} differs from {chapter.text.name} and is newer. To keep its "
-                f"edits: jupytext --to md:myst {chapter.stored}; to drop them: "
-                f"touch {chapter.text}"
+                f"{chapter.stored.name} was edited, and differs from {chapter.text.name}. To keep "
+                f"its edits: jupytext --to md:myst {chapter.stored}, and save pasted pictures as "
+                f"files; to drop them: delete {chapter.stored}"
             )
     if refresh(chapter.text, known or {}):
         made = notebook(chapter)
     for cell, run in zip(made.cells, executed.cells, strict=True):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = run.outputs, run.execution_count
+    made.metadata[SEAL] = _seal(made)
     text = nbformat.writes(made) + "\n"
     if chapter.stored.exists() and chapter.stored.read_text(encoding="utf-8") == text:
         return False
@@ -133,9 +174,26 @@ def store(
     return True
 
 
+def sources(made: NotebookNode) -> list[tuple[str, str]]:
+    """What the cells of a notebook hold, without outputs."""
+    return [(cell.cell_type, cell.source) for cell in made.cells]
+
+
+def attached(made: NotebookNode) -> list[int]:
+    """The numbers, from 1, of cells that hold pasted pictures, which no text can."""
+    return [number for number, cell in enumerate(made.cells, 1) if cell.get("attachments")]
+
+
+def _edited(chapter: Chapter, stored: NotebookNode) -> bool:
+    """Whether someone else than `store` wrote this notebook; without a seal the later date says."""
+    if SEAL in stored.metadata:
+        return not untouched(stored)
+    return chapter.stored.stat().st_mtime > chapter.text.stat().st_mtime
+
+
 def refresh(text: Path, known: Mapping[str, Record]) -> bool:
     """Bring the numbers in a text's prose up to date; False where that changes nothing."""
-    before = text.read_text(encoding="utf-8")
+    before = text_of(text)
     after = refreshed(before, known)
     if after != before:
         save(text, after)
@@ -164,7 +222,7 @@ def header(chapter: Chapter) -> dict[str, Any]:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    return _front_matter(path.read_text(encoding="utf-8"), path)
+    return _front_matter(text_of(path), path)
 
 
 def _front_matter(text: str, path: Path) -> dict[str, Any]:
@@ -173,14 +231,27 @@ def _front_matter(text: str, path: Path) -> dict[str, Any]:
 
 
 def mapping(text: str, path: Path) -> dict[str, Any]:
+    """What YAML says, each value as the words that stand there: `010` is no octal number here."""
     try:
-        loaded = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+        loaded = yaml.load(text, Loader=_Words) or {}
+    except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise BookError(f"{path} holds broken YAML: {reason}") from None
     if not isinstance(loaded, dict):
         raise BookError(f"{path} must hold `name: value` lines, got {loaded!r}")
     return loaded
+
+
+class _Words(yaml.BaseLoader):
+    """Every value is text, and no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        names = [str(key.value) for key, _ in node.value]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(
+                f"{twice} stands there more than once, in line {node.start_mark.line + 1}"
+            )
+        return super().construct_mapping(node, deep)
 
 
 def either(names: list[str]) -> str:

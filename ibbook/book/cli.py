@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+from ibbook._paths import expanded
 from ibbook.book import audit, chapters, collect, data, parameters, runs
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
 from ibbook.book.folders import BookError, root
+from ibbook.book.kernels import ChapterError
 from ibbook.book.parameters import Value
-from ibbook.book.runs import ChapterError
+from ibbook.book.records import Record
 
 PORT = 8000
 # A cell of a chapter's default run takes seconds; one that takes longer than this hangs.
@@ -44,11 +48,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output, such as `head`, has left; nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        return _say(f"ibbook: {_fault(error)}", code=2)
     except KeyboardInterrupt as interrupt:
         code = 128 + (interrupt.args or (signal.SIGINT,))[0]
         return _say("ibbook: interrupted; nothing half-written was left", code=code)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+REMEDIES = {
+    errno.ENOSPC: "make room there, or set IBBOOK_RUNS or IBBOOK_CACHE to a folder elsewhere",
+    errno.ENOENT: "make that folder or file, or name another",
+    errno.ENOTDIR: "a part of that path is a file; remove it or name another folder",
+}
+REMEDIES |= {errno.EDQUOT: REMEDIES[errno.ENOSPC], errno.EEXIST: REMEDIES[errno.ENOTDIR]}
+WRITABLE = "make it writable, or set IBBOOK_RUNS or IBBOOK_CACHE to a folder that is"
+
+
+def _fault(error: OSError) -> str:
+    """A fault of the system in one line: which file, what, and what helps."""
+    if error.errno is None:
+        return str(error)
+    where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
+    what = f"{where}: {error.strerror}" if where else error.strerror
+    return f"{what}; {REMEDIES.get(error.errno, WRITABLE)}"
 
 
 def _terminate(number: int, _: object) -> None:
@@ -77,14 +101,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("NAME", "VALUE"),
         help="set a parameter of the chapter; may be repeated",
     )
+    one._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")  # as values of parameters
     one.add_argument("--profile", metavar="NAME", help="a set of parameters, such as full")
     table = add("collect", _collect, "every recorded number of the runs, as one table")
     table.add_argument("runs", nargs="*", metavar="RUNS", help="run folders, or chapters")
-    table.add_argument("-o", dest="output", type=Path, metavar="FILE", help=".csv or .parquet")
+    table.add_argument("-o", dest="output", type=expanded, metavar="FILE", help=".csv or .parquet")
     kept = add(
         "keep", _keep, "put what a finished run recorded into data/results, which chapters show"
     )
-    kept.add_argument("source", type=Path, metavar="RUN", help="the path that `ibbook run` printed")
+    kept.add_argument(
+        "source", type=expanded, metavar="RUN", help="the path that `ibbook run` printed"
+    )
     kept.add_argument("name", metavar="NAME", help="such as 04-vib-full-seed-0")
     book = add("book", _book, "run the chapters that changed and build the site")
     stored = add("notebooks", _notebooks, "write chapters' runs into chapters/, with outputs")
@@ -100,14 +127,16 @@ def _parser() -> argparse.ArgumentParser:
     serve = add("serve", _serve, "serve the built site on this machine")
     serve.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
     held = add("claims", _claims, "whether the sentences that compare numbers hold")
-    held.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="what `ibbook run` printed")
+    held.add_argument(
+        "runs", nargs="*", type=expanded, metavar="RUN", help="what `ibbook run` printed"
+    )
     add("check", _check, "whether texts, notebooks and claims agree")
     data.add_commands(commands)
     return parser
 
 
 def _seconds(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a whole number of seconds, got {text!r}")
     return int(text)
 
@@ -118,19 +147,24 @@ def _say(*lines: str, code: int = 0) -> int:
     return code
 
 
-def _list(_: argparse.Namespace) -> None:
+def _list(_: argparse.Namespace) -> int:
+    failures = {}
     for chapter in chapters.chapters():
-        about = chapters.header(chapter).get("ibbook", {})
-        print(
-            f"{chapter.name}: {chapters.title(chapter)} "
-            f"({about.get('minutes', '?')} min, {about.get('device', '?')})"
-        )
-        declared = parameters.parameters(chapter).values()
+        try:
+            about = chapters.header(chapter).get("ibbook", {})
+            title = chapters.title(chapter)
+            declared = parameters.parameters(chapter).values()
+        except BookError as error:
+            failures[chapter.name] = str(error)
+            continue
+        minutes, device = (about.get(name, "?") for name in ("minutes", "device"))
+        print(f"{chapter.name}: {title} ({minutes} min, {device})")
         rows = [(p.name, p.type, str(p.default), p.domain, p.help) for p in declared]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             print("   ", "  ".join(cells).rstrip())
+    return _summary(failures)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -149,7 +183,7 @@ def _report(chapter: Chapter, values: dict[str, Value], cell_timeout: int | None
         _say(f"{chapter.name}: unchanged, kept the run of {runs.provenance(folder)['finished']}")
         return folder
     _say(f"{chapter.name}: running")
-    runs.run(chapter, values, cell_timeout=cell_timeout, progress=sys.stderr.isatty())
+    folder = runs.run(chapter, values, cell_timeout=cell_timeout, progress=sys.stderr.isatty())
     _say(f"{chapter.name}: done in {runs.provenance(folder)['seconds']:.0f} s")
     return folder
 
@@ -162,29 +196,34 @@ def _run_all(
     for chapter in wanted or chapters.chapters():
         try:
             done[chapter.name] = _report(chapter, parameters.resolve(chapter), cell_timeout)
-        except (ChapterError, BookError) as error:
-            _say(f"ibbook: {error}")
-            failures[chapter.name] = str(error)
+        except (ChapterError, BookError, OSError) as error:
+            failures[chapter.name] = _fault(error) if isinstance(error, OSError) else str(error)
+            _say(f"ibbook: {failures[chapter.name]}")
     return done, failures
 
 
-def _collect(options: argparse.Namespace) -> None:
+def _collect(options: argparse.Namespace) -> int:
     writers = {".csv": "to_csv", ".parquet": "to_parquet"}
     if options.output and options.output.suffix not in writers:
         raise BookError(f"-o must end in .csv or .parquet, got {options.output}")
-    table = collect.collect([_place(name) for name in options.runs] or None)
+    table, damaged = collect.gather([_place(name) for name in options.runs] or None)
     if options.output:
+        if not options.output.parent.is_dir():
+            raise BookError(f"no folder {options.output.parent} for {options.output.name}; make it")
         getattr(table, writers[options.output.suffix])(options.output, index=False)
         _say(f"{len(table)} numbers in {options.output}")
     else:
         table.to_csv(sys.stdout, index=False)
+    return _summary(dict(enumerate(damaged)))
 
 
 def _place(name: str) -> Path:
     """A folder of runs, given as such or as a chapter."""
-    if not Path(name).is_dir() and os.sep in name:
+    if expanded(name).is_dir():
+        return expanded(name)
+    if os.sep in name:
         raise BookError(f"no folder {name}")
-    return Path(name) if Path(name).is_dir() else runs.below(chapters.find(name))
+    return runs.below(chapters.find(name))
 
 
 def _keep(options: argparse.Namespace) -> None:
@@ -218,13 +257,16 @@ def _notebooks(options: argparse.Namespace) -> int:
         options.cell_timeout, [chapters.find(name) for name in options.chapters]
     )
     every = chapters.chapters()
-    stored = [c.stored for c in every if c.name not in done and c.stored.exists()]
     executed = {name: chapters.read(runs.executed(folder)) for name, folder in done.items()}
-    known = chapters.recorded_in([*stored, *map(runs.executed, done.values())])
+    known = _recorded([c.stored for c in every if c.name not in done], failures)
+    known |= chapters.recorded_in(map(runs.executed, done.values()))
     names = {chapter.name for chapter in every}
     for page in (root() / "chapters").glob("*.md"):
-        if page.stem not in names and chapters.refresh(page, known):
-            _say(f"{page.stem}: brought its numbers up to date")
+        try:
+            if page.stem not in names and chapters.refresh(page, known):
+                _say(f"{page.stem}: brought its numbers up to date")
+        except BookError as error:
+            failures[page.stem] = str(error)
     for name, made in executed.items():
         chapter = chapters.find(name)
         try:
@@ -238,7 +280,18 @@ def _notebooks(options: argparse.Namespace) -> int:
     return _summary(failures)
 
 
-def _summary(failures: dict[str, str]) -> int:
+def _recorded(stored: Iterable[Path], failures: dict[str, str]) -> dict[str, Record]:
+    """The numbers of those stored notebooks that can be read; of the others, why not."""
+    known: dict[str, Record] = {}
+    for path in stored:
+        try:
+            known |= chapters.recorded_in([path] if path.exists() else [])
+        except BookError as error:
+            failures[path.stem] = str(error)
+    return known
+
+
+def _summary(failures: dict[Any, str]) -> int:
     if not failures:
         return 0
     return _say(f"{len(failures)} failed:", *(f"- {why}" for why in failures.values()), code=1)
@@ -265,15 +318,24 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _claims(options: argparse.Namespace) -> int:
     """Each claim on the committed notebooks; where a run is given, on its numbers instead."""
-    stored = [chapter.stored for chapter in chapters.chapters() if chapter.stored.exists()]
+    failures: dict[str, str] = {}
+    rows = _recorded([chapter.stored for chapter in chapters.chapters()], failures)
+    rows |= chapters.recorded_in(map(_verified, options.runs))
     known = {name: claim for name, claim in claims(root()).items() if claim.holds}
-    lost = broken(known, chapters.recorded_in([*stored, *options.runs]).values())
+    lost = broken(known, rows.values())
     broken_names = {fault.name for fault in lost}
     for name in (name for name in known if name not in broken_names):
         print(f"holds   {name}: {known[name].claim}")
     for fault in lost:
         print(f"broken  {fault}")
-    return _say(f"{len(known) - len(lost)} of {len(known)} claims hold", code=bool(lost))
+    _say(f"{len(known) - len(lost)} of {len(known)} claims hold")
+    return _summary(failures) or bool(lost)
+
+
+def _verified(run: Path) -> Path:
+    """The notebook of a run, given as its folder or itself; of another notebook, only that."""
+    folder = run if run.is_dir() else run.parent
+    return runs.executed(folder) if run.is_dir() or runs.finished(folder) else run
 
 
 def _check(_: argparse.Namespace) -> int:

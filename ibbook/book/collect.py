@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibbook.book.chapters import read
+from ibbook.book.chapters import numbers_in
 from ibbook.book.folders import BookError, root, run_store, save
-from ibbook.book.records import records
-from ibbook.book.results import NUMBER, results_folder, table
+from ibbook.book.results import NUMBER, results_folder, sealed, table
 from ibbook.book.runs import PROVENANCE, executed, finished, provenance
 
 if TYPE_CHECKING:
@@ -23,20 +22,36 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 def collect(runs: Iterable[Path] | None = None, book: Path | None = None) -> pd.DataFrame:
     """Every number that runs recorded, one row each, beside the run's parameters.
 
-    `runs` are run folders or folders that hold some; by default all of the book's runs.
+    `runs` are run folders or folders that hold some; by default all of the book's runs. A damaged
+    one is an error.
     """
-    rows = []
+    found, damaged = gather(runs, book)
+    if damaged:
+        raise BookError("; ".join(damaged))
+    return found
+
+
+def gather(
+    runs: Iterable[Path] | None = None, book: Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """The numbers of the whole runs, as `collect` gives them, and what is wrong with the others."""
+    rows, damaged = [], []
     for top in [run_store(book or root())] if runs is None else runs:
         found = sorted(_finished_below(top))
         if not found:
             raise BookError(f"no run in {top}; make one with `ibbook run CHAPTER`")
         for run_folder in found:
-            about = provenance(run_folder)
-            for row in records(read(executed(run_folder))):
+            try:
+                about = provenance(run_folder)
+                made = numbers_in(executed(run_folder))
+            except BookError as error:
+                damaged.append(str(error))
+                continue
+            for row in made:
                 origin = {"chapter": about["chapter"], "run": about["key"]}
                 number = {name: row[name] for name in NUMBER}
                 rows.append({**origin, **number, **about["parameters"]})
-    return table(rows, ["chapter", "run", *NUMBER])
+    return table(rows, ["chapter", "run", *NUMBER]), damaged
 
 
 def keep(run: Path, name: str) -> Path:
@@ -54,15 +69,20 @@ def keep(run: Path, name: str) -> Path:
     folder = run.parent if run.suffix == ".ipynb" else run
     if not finished(folder):
         raise BookError(f"no finished run in {folder}; `ibbook run` prints where one lies")
-    rows = list(records(read(executed(folder))))
+    rows = numbers_in(executed(folder))
     if not rows:
         raise BookError(f"the run in {folder} recorded no number; there is nothing to keep")
     path = results_folder() / f"{name}.json"
-    text = json.dumps({**provenance(folder), "records": rows}, indent=1) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise BookError(f"{path} holds another run; choose another name, or delete it first")
+    about = {**provenance(folder), "records": rows}
+    text = json.dumps(sealed(about), indent=1, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    save(path, text)
+    try:
+        save(path, text, new=True)
+    except FileExistsError:
+        if path.read_text(encoding="utf-8") != text:
+            raise BookError(
+                f"{path} holds another run; choose another name, or delete it first"
+            ) from None
     return path
 
 

@@ -1,9 +1,12 @@
-"""Where the book's things lie, and how a file of it is written."""
+"""Where the book's things lie, and how a file of it is read and written."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from uuid import uuid4
+
+from ibbook._paths import expanded, given
 
 
 class BookError(ValueError):
@@ -16,7 +19,7 @@ def root() -> Path:
     >>> (root() / "chapters").is_dir()
     True
     """
-    book = Path(os.environ.get("IBBOOK_ROOT") or Path(__file__).parents[2]).resolve()
+    book = (given("IBBOOK_ROOT") or Path(__file__).parents[2]).resolve()
     if not (book / "chapters").is_dir():
         raise BookError(
             f"no book in {book}: it has no folder chapters/. "
@@ -26,12 +29,12 @@ def root() -> Path:
 
 
 def run_store(book: Path) -> Path:
-    """The folder of all runs: `_build/runs` of the book, or `$IBBOOK_RUNS`.
+    """The folder of all runs: `_build/runs` of the book, or `$IBBOOK_RUNS`, seen from the book.
 
     >>> run_store(root()).is_absolute()
     True
     """
-    return (book / (os.environ.get("IBBOOK_RUNS") or "_build/runs")).resolve()
+    return (book / expanded(os.environ.get("IBBOOK_RUNS") or "_build/runs")).resolve()
 
 
 def checkpoints() -> Path:
@@ -46,8 +49,30 @@ def checkpoints() -> Path:
     return run_store(root()).with_name("checkpoints")
 
 
-def save(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+def text_of(path: Path) -> str:
+    """The text of a file, without the mark that some editors put before it.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "marked.md")
+    >>> _ = path.write_bytes("A title".encode("utf-8-sig"))
+    >>> text_of(path)
+    'A title'
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        bad = f"byte {error.start} is {content[error.start]:#x}"
+        raise BookError(f"{path} is not UTF-8: {bad}; save it as UTF-8") from None
+    before, nul, _ = text.partition("\0")
+    if nul:
+        line = before.count("\n") + 1
+        raise BookError(f"{path} has a NUL character in line {line}; delete it")
+    return text.replace("\r\n", "\n")
+
+
+def save(path: Path, text: str, *, new: bool = False) -> None:
+    """Write a text file whole or not at all; where it must be `new`, a file in its place stays.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "note.txt")
@@ -55,6 +80,15 @@ def save(path: Path, text: str) -> None:
     >>> path.read_text(), len(list(path.parent.iterdir()))
     ('kept', 1)
     """
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if new:
+            os.link(part, path)
+        else:
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

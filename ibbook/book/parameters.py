@@ -14,7 +14,7 @@ from typing import Any
 from papermill import inspect_notebook
 
 from ibbook.book.chapters import Chapter, either, mapping, notebook
-from ibbook.book.folders import BookError
+from ibbook.book.folders import BookError, text_of
 
 Value = int | float | bool | str
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
@@ -137,6 +137,11 @@ def _declared(where: str, row: dict[str, str]) -> Parameter:
         raise BookError(f"{where}needs a closed range [low, high] at the end of its comment")
     if not match["help"]:
         raise BookError(f"{where}needs a comment that says what it is")
+    if not match["domain"] and re.search(r"\[.*\]|\{.*\}", match["help"]):
+        raise BookError(
+            f"{where}has a domain that would not be checked: let it stand at the very end of the "
+            f"comment, after which nothing comes, not even a full stop; got {row['help']!r}"
+        )
     parameter = Parameter(name, kind, default, match["help"], **limits)
     try:
         return Parameter(name, kind, parameter.parse(default), match["help"], **limits)
@@ -176,4 +181,4 @@ def _profile(chapter: Chapter, profile: str) -> dict[str, Any]:
         there = f"there is {either(known)}" if known else "it has none"
         raise BookError(f"{chapter.name} has no profile {profile!r}; {there}")
     path = folder / profile / f"{chapter.name}.yaml"
-    return mapping(path.read_text(encoding="utf-8"), path)
+    return mapping(text_of(path), path)

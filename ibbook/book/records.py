@@ -124,4 +124,23 @@ def in_outputs(outputs: Iterable[Mapping[str, Any]]) -> Iterator[Record]:
     for output in outputs:
         bundle = output.get("data", {})
         if MIME in bundle:
-            yield Record(**bundle[MIME])
+            yield whole(bundle[MIME])
+
+
+def whole(row: Any) -> Record:
+    """A record as it was made; one that is damaged is an error.
+
+    >>> whole({"name": "rd.rate", "value": float("nan")})
+    Traceback (most recent call last):
+    ValueError: no whole record: {'name': 'rd.rate', 'value': nan}
+    """
+    kinds = {"name": str, "value": int | float, "unit": str, "label": str, "digits": int}
+    if (
+        not isinstance(row, Mapping)
+        or not all(isinstance(row.get(name), kind) for name, kind in kinds.items())
+        or not row.keys() <= Record.__annotations__.keys()
+        or not NAME.fullmatch(row["name"])
+        or not math.isfinite(row["value"])
+    ):
+        raise ValueError(f"no whole record: {row!r}")
+    return Record(**row)

@@ -7,7 +7,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ibbook._origin import seal
 from ibbook.book.folders import BookError, root
+from ibbook.book.records import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,29 +31,56 @@ def recorded(pattern: str) -> pd.DataFrame:
     rows = []
     for path in sorted(results_folder().glob("*.json")):
         if fnmatchcase(path.stem, pattern):
-            try:
-                about = json.loads(path.read_text(encoding="utf-8"))
-                origin = {name: about[name] for name in ORIGIN}
-                for row in about["records"]:
-                    first = {"run": path.stem, "chapter": about["chapter"]}
-                    number = {name: row[name] for name in NUMBER}
-                    rows.append({**first, **number, **about["parameters"], **origin})
-            except (ValueError, KeyError, TypeError) as error:
-                raise BookError(
-                    f"{path} is no kept run ({error!r}); restore it or delete it"
-                ) from None
+            about = kept(path)
+            origin = {name: about[name] for name in ORIGIN}
+            for row in about["records"]:
+                first = {"run": path.stem, "chapter": about["chapter"]}
+                number = {name: row[name] for name in NUMBER}
+                rows.append({**first, **number, **about["parameters"], **origin})
     return table(rows, ["run", "chapter", *NUMBER, *ORIGIN])
+
+
+def sealed(about: dict[str, Any]) -> dict[str, Any]:
+    """What a file of a kept run holds, with the hash that tells whether it was changed since.
+
+    >>> list(sealed({"chapter": "04-vib", "records": []}))
+    ['chapter', 'records', 'seal']
+    """
+    return {**about, "seal": seal(about)}
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """A kept run, verified: a file that is damaged or was changed by hand is an error."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        for row in about["records"]:
+            whole({"label": "", "digits": 0} | row)
+        {name: about[name] for name in [*ORIGIN, "chapter"]}, {**about["parameters"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BookError(f"{path} is no kept run ({error!r}); restore it or delete it") from None
+    if about.get("seal", seal(about)) != seal(about):
+        raise BookError(f"{path} was changed after it was kept; restore it, or keep the run again")
+    return about
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
 
 
 def table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     """Rows of recorded numbers as a table, which has those columns where there is no row.
 
-    >>> table([{"name": "vib.error", "value": 2}], []).value.dtype
-    dtype('float64')
+    A parameter that is a number in one chapter and text in another is text.
+
+    >>> made = table([{"value": 2, "depth": 1}, {"value": 3, "depth": "deep"}], [])
+    >>> made.value.dtype, made.depth.tolist()
+    (dtype('float64'), ['1', 'deep'])
     """
     import pandas as pd
 
     made = pd.DataFrame(rows).convert_dtypes() if rows else pd.DataFrame(columns=columns)
+    for name in made.select_dtypes("object").columns:
+        made[name] = made[name].map(str, na_action="ignore").astype("string")
     return made.astype({"value": "float64"})
 
 

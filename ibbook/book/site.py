@@ -7,6 +7,7 @@ render and any link that leads nowhere; the site of the build before stays.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -15,15 +16,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import nbformat
 
-from ibbook.book.chapters import recorded_in
+from ibbook.book import markup
+from ibbook.book.chapters import mapping, recorded_in
 from ibbook.book.claims import broken, claims
 from ibbook.book.expressions import names
+from ibbook.book.folders import BookError, text_of
 from ibbook.book.numbers import refreshed, unlinked
 from ibbook.book.records import Record
 
@@ -69,24 +73,42 @@ def build(
     """
     if not (source / "book.yml").is_file():
         raise ValueError(f"source must be a folder with book.yml, got {str(source)!r}")
-    failures = failures or {}
     out = out or source / "_build" / "html"
+    (source / "_build").mkdir(exist_ok=True)
+    with (source / "_build" / "site.lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # two builds would share the folders of one
+        return _build(notebooks, provenance, failures or {}, source, out, timeout)
+
+
+def _build(
+    notebooks: Mapping[str, Path],
+    provenance: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+    source: Path,
+    out: Path,
+    timeout: float,
+) -> Path:
+    fresh, old = (out.with_name(f"{out.name}.{which}") for which in ("new", "old"))
+    if old.exists() and not out.exists():
+        old.rename(out)  # the build before was killed between its two renames
     rows = recorded_in(notebooks.values())
     stage = stage_book(notebooks, provenance, failures, source, rows)
     absent = labels(source / "chapters" / f"{name}.md" for name in failures)
     missing = [source / "chapters" / f"{name}.ipynb" for name in failures]
-    absent |= recorded_in(path for path in missing if path.exists()).keys()
+    for path in missing:
+        with suppress(BookError):  # a damaged notebook of a chapter that is missing anyway
+            absent |= recorded_in([path] if path.exists() else []).keys()
     said = _run([_tool("myst"), "build", "--site"], stage, timeout)
     unusual = [line for line in said.splitlines() if line.strip() and not USUAL.match(line)]
     expected = absent | rows.keys()  # mystmd does not know that cells record numbers
-    faults = [line.strip() for line in unusual if not expected & set(NAME.findall(line))]
+    faults = _misread(stage)
+    faults += [line.strip() for line in unusual if not expected & set(NAME.findall(line))]
     if not (stage / "_build" / "site" / "config.json").is_file():
         _refuse(faults or ["mystmd wrote nothing"])
 
-    fresh, old = (out.with_name(f"{out.name}.{which}") for which in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    export = [sys.executable, "-m", "ibtheme.export", "--runs", "provenance.json"]
+    export = [sys.executable, "-m", "ibtheme.export", "--runs", "runs.json"]
     export += ["--claims", "claims.json", "--absent", *sorted(absent)]
     export += ["--", "_build/site", str(fresh)]
     _refuse(faults + _run(export, stage, timeout).strip().splitlines())
@@ -119,8 +141,8 @@ def stage_book(
         if file.is_file() and file.suffix != ".ipynb" and file.stem not in {*notebooks, *failures}:
             shutil.copy(file, stage / "chapters")
             if file.suffix == ".md":
-                text = file.read_text(encoding="utf-8")
-                (stage / "chapters" / file.name).write_text(refreshed(text, rows), "utf-8")
+                text = refreshed(text_of(file), rows)
+                (stage / "chapters" / file.name).write_text(text, encoding="utf-8")
     for name, path in notebooks.items():
         notebook = nbformat.read(path, as_version=4)
         # the text that it pairs with is not here, and mystmd complains about what it does not know
@@ -134,12 +156,27 @@ def stage_book(
     for name, reason in failures.items():
         notice = failure_notice(source / "chapters" / f"{name}.md", reason)
         nbformat.write(notice, stage / "chapters" / f"{name}.ipynb")
-    (stage / "provenance.json").write_text(json.dumps(provenance))
-    (stage / "claims.json").write_text(json.dumps(_claims(source, rows)))
+    (stage / "runs.json").write_text(json.dumps(provenance), encoding="utf-8")
+    (stage / "claims.json").write_text(json.dumps(_claims(source, rows)), encoding="utf-8")
     page = stage / "chapters" / "provenance.md"
     if page.exists():
-        page.write_text(page.read_text() + provenance_tables(provenance))
+        page.write_text(text_of(page) + provenance_tables(provenance), encoding="utf-8")
     return stage
+
+
+def _misread(stage: Path) -> list[str]:
+    """What mystmd would drop without a word from the texts and the notebooks of the stage."""
+    found = []
+    for path in sorted((stage / "chapters").iterdir()):
+        if path.suffix == ".md":
+            texts = [text_of(path)]
+        elif path.suffix == ".ipynb":
+            cells = nbformat.read(path, as_version=4).cells
+            texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+        else:
+            continue
+        found += [f"{path.stem}: {fault}" for text in texts for fault in markup.faults(text)]
+    return found
 
 
 def _claims(source: Path, rows: Mapping[str, Record]) -> dict[str, Any]:
@@ -159,14 +196,19 @@ def _claims(source: Path, rows: Mapping[str, Record]) -> dict[str, Any]:
 
 def failure_notice(chapter: Path, reason: str) -> nbformat.NotebookNode:
     """A page with the title of a chapter that says why the chapter is not there."""
-    notebook = jupytext.read(chapter)
-    front = FRONT_MATTER.match(notebook.cells[0].source) if notebook.cells else None
-    notice = "::::{danger} This chapter could not be run\n"
-    notice += f"The rest of the book was built without it.\n```text\n{reason}\n```\n::::\n"
-    page = nbformat.v4.new_notebook(
-        metadata={"kernelspec": notebook.metadata.get("kernelspec", {})}
-    )
-    page.cells = [nbformat.v4.new_markdown_cell((front[0] if front else "") + notice)]
+    try:
+        notebook = jupytext.reads(text_of(chapter), fmt="md:myst")
+        front = FRONT_MATTER.match(notebook.cells[0].source)
+        mapping(front[0].strip("-\n"), chapter)
+        kernel = {"kernelspec": dict(notebook.metadata.get("kernelspec", {}))}
+    except Exception:  # a text that cannot be read is why there is a notice
+        front, kernel = None, {}
+    top = front[0] if front else f"---\ntitle: {json.dumps(chapter.stem)}\n---\n"
+    notice = f"The rest of the book was built without it.\n{markup.fenced(reason)}\n"
+    colons = markup.longer(":::", reason)
+    box = f"{colons}{{danger}} This chapter could not be run\n{notice}{colons}\n"
+    page = nbformat.v4.new_notebook(metadata=kernel)
+    page.cells = [nbformat.v4.new_markdown_cell(top + box)]
     return page
 
 
@@ -179,7 +221,13 @@ def labels(chapters: Iterable[Path]) -> set[str]:
     >>> sorted(labels([chapter]))
     ['eq-a', 'fig-a', 'sec-a']
     """
-    return {label for chapter in chapters for label in LABEL.findall(chapter.read_text())}
+    found = set()
+    for chapter in chapters:
+        try:
+            found |= set(LABEL.findall(text_of(chapter)))
+        except BookError:  # a text that cannot be read has no page, and a notice says why
+            continue
+    return found
 
 
 def provenance_tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
@@ -201,7 +249,7 @@ def provenance_tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
         commit += " (with changes)" if run.get("dirty") else ""
         runs.append((chapter, f"{run['seconds']:.0f} s", when, commit, f"`{run['key'][:8]}`"))
         versions.append((chapter, run["ibbook"], run["python"], run["torch"]))
-        chosen = ", ".join(f"`{key} = {value}`" for key, value in run["parameters"].items())
+        chosen = ", ".join(markup.cell(f"{key} = {v}") for key, v in run["parameters"].items())
         settings.append((chapter, chosen or "none"))
     return (
         _table(["chapter", "run time", "finished (UTC)", "commit", "key"], runs, "Runs")
@@ -223,7 +271,8 @@ def _refuse(faults: list[str]) -> None:
 def _environment() -> dict[str, str]:
     """This environment with its own node and myst first: mystmd looks for node on PATH only."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return os.environ | {"PATH": path, "PYTHONPATH": str(THEME), "NO_COLOR": "1"}
+    plain = {n: value for n, value in os.environ.items() if n not in ("FORCE_COLOR", "DEBUG")}
+    return plain | {"PATH": path, "PYTHONPATH": str(THEME), "NO_COLOR": "1", "PYTHONUTF8": "1"}
 
 
 def _tool(name: str) -> str:
@@ -242,7 +291,8 @@ def _run(command: list[str], folder: Path, timeout: float) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,
     )
     try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbook.book.chapters import Chapter, chapters, find
+from ibbook.book.chapters import Chapter, chapters, find, title
 from ibbook.book.folders import BookError
 from ibbook.book.parameters import Parameter, parameters, resolve
 
@@ -37,6 +37,21 @@ def test_a_chapter_is_found_by_name_number_or_part(write, wanted):
     for name in ("04-vib", "05-beta-vae", "07-lambda-beta-vae", "15-other"):
         write(name)
     assert find(wanted).name == "05-beta-vae"
+
+
+def test_capitals_in_a_name_do_not_hide_it(write):
+    write("06-InfoNCE")
+    for wanted in ("06-InfoNCE", "infonce", "InfoNCE", "6", "info"):
+        assert find(wanted).name == "06-InfoNCE"
+
+
+def test_a_mark_of_the_byte_order_or_windows_line_ends_do_not_hide_a_chapter(write):
+    chapter = write()
+    text = chapter.text.read_text()
+    chapter.text.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert [one.name for one in chapters()] == ["01-coin"]
+    assert list(resolve(chapter)) == ["bias", "flips", "fair", "side"]
+    assert title(chapter) == "A coin"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +112,9 @@ def test_a_chapter_without_parameters_has_none(write):
         ("flips: int = 2.5  # flips [0, 9]", "flips has a default .*of type int"),
         ("side: str = 'edge'  # side {'heads', 'tails'}", "side has a default .*must be one of"),
         ("bias: float = 0.25  # chance, p=bias [0, 1]", "a line of the parameters cell cannot"),
+        ('side: str = "b"  # one of {"a", "b"}.', "side has a domain that would not be checked"),
+        ('side: str = "b"  # {"a", "b"} are sides', "side has a domain that would not be checked"),
+        ("fair: bool = True  # fair {true} or not", "fair has a domain that would not be checked"),
         ("import math", "a line of the parameters cell cannot"),
         ("bias: float = ", "bias has a default or a domain"),
         ("value: float = 0.25  # chance [0, 1]", "value has a reserved name"),
@@ -187,6 +205,9 @@ def test_given_values_win_over_the_profile_and_the_profile_over_defaults(write):
         ("bias: 2", r"profile full: bias must be in \[0, 1\]"),
         ("- bias", "must hold `name: value` lines"),
         ("bias: [", "broken YAML"),
+        ("bias: 0.5\nbias: 0.6", "bias stands there more than once"),
+        ("flips: 1:30", "profile full: flips must be of type int, got '1:30'"),
+        ("fair: yes", "profile full: fair must be true or false, got 'yes'"),
     ],
 )
 def test_a_wrong_profile_is_an_error(write, text, message):
@@ -194,6 +215,12 @@ def test_a_wrong_profile_is_an_error(write, text, message):
     profile(chapter, "full", text)
     with pytest.raises(BookError, match=message):
         resolve(chapter, profile="full")
+
+
+def test_a_profile_means_what_stands_there(write):
+    chapter = write(parameters='flips: int = 3  # flips [0, 99]\nside: str = "a"  # a side\n')
+    profile(chapter, "full", "flips: 010\nside: 1:30\n")
+    assert resolve(chapter, profile="full") == {"flips": 10, "side": "1:30"}
 
 
 def test_an_unknown_profile_lists_those_there_are(write):

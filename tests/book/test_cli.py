@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import subprocess
@@ -12,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ibbook.book import runs, site
+from ibbook.book import kernels, runs, site
 from ibbook.book.cli import main
-from tests.book.coin import RECORDING
+from tests.book.coin import RECORDING, recorded_without_a_kernel
 
 IBBOOK = Path(sys.executable).with_name("ibbook")
 
@@ -26,7 +27,7 @@ def no_kernel(monkeypatch):
     def refuse(*_, **__):
         pytest.fail("a kernel was about to start")
 
-    monkeypatch.setattr(runs, "execute_notebook", refuse)
+    monkeypatch.setattr(kernels, "execute_notebook", refuse)
 
 
 def test_list_shows_each_parameter_with_type_default_range_and_help(write, capsys, no_kernel):
@@ -93,7 +94,7 @@ def test_a_run_that_someone_asked_for_takes_its_time_and_the_book_does_not(
         limits.append(cell_timeout)
         return made
 
-    monkeypatch.setattr(runs, "_execute", execute)
+    monkeypatch.setattr(runs, "execute", execute)
     assert main(["run", "coin", "-p", "flips", "9"]) == 0
     assert main(["run", "coin", "-p", "flips", "8", "--cell-timeout", "7"]) == 0
     assert main(["notebooks"]) == 0
@@ -128,6 +129,137 @@ def test_run_then_collect_from_elsewhere(book, write, tmp_path, monkeypatch, cap
     ibbook("collect", "coin", "-o", "table.parquet")
     parquet = pd.read_parquet(tmp_path / "table.parquet")
     pd.testing.assert_frame_equal(parquet, table, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "run \u00b2"])
+def test_a_digit_that_is_no_number_is_an_unknown_chapter(write, capsys, no_kernel, name):
+    write()
+    assert main(["run", name]) == 2
+    assert "no chapter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["-2.5e-1", "-.25", "-0.25", "-1_000e-3"])
+def test_a_negative_value_is_a_value_and_no_option(write, monkeypatch, value):
+    write(parameters="shift: float = 1  # shift [-2, 2]\n")
+    seen = []
+
+    def execute(_, made, output, changed, *others):
+        seen.append(changed["shift"])
+        return made
+
+    monkeypatch.setattr(runs, "execute", execute)
+    assert main(["run", "coin", "-p", "shift", value]) == 0
+    assert seen == [float(value)]
+
+
+def test_mixed_types_of_a_parameter_reach_a_parquet_file(write, monkeypatch, tmp_path):
+    for number, line in enumerate(("size: int = 1  # size [0, 9]", 'size: str = "a"  # size')):
+        write(f"0{number}-coin", RECORDING, parameters=line + "\n")
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+    assert main(["run", "0"]) == main(["run", "1"]) == 0
+    assert main(["collect", "-o", str(tmp_path / "x.parquet")]) == 0
+    assert list(pd.read_parquet(tmp_path / "x.parquet")["size"]) == ["1", "a"]
+
+
+def test_collect_passes_over_what_a_build_of_the_site_left(book, write, monkeypatch, capsys):
+    write("01-coin", RECORDING)
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+    assert main(["run", "coin"]) == 0
+    (book / "book.yml").touch()
+    (book / "myst.yml").touch()
+    site.stage_book({}, {}, {}, book, {})
+    capsys.readouterr()
+    assert main(["collect", str(book / "_build")]) == 0
+    assert capsys.readouterr().out.count("coin.bias") == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "/a/b: No space.*make room"),
+        (OSError(errno.EROFS, "Read-only file system", "/a/b"), "/a/b: Read-only.*IBBOOK_RUNS"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b: Perm.*writable"),
+    ],
+)
+def test_a_fault_of_the_system_is_one_line_with_file_and_remedy(
+    write, monkeypatch, capsys, fault, words
+):
+    write()
+    monkeypatch.setattr(runs, "run", lambda *_, **__: (_ for _ in ()).throw(fault))
+    assert main(["run", "coin"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(f"ibbook: {words}.*", said[-1])
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    ["run coin", "book", "notebooks", "collect -o nowhere/x.csv", "claims nowhere.ipynb"],
+)
+def test_a_store_that_is_a_file_or_a_folder_that_is_missing_is_named(
+    book, write, monkeypatch, capsys, tmp_path, request_
+):
+    monkeypatch.chdir(tmp_path)
+    write("01-coin", RECORDING)
+    if request_.startswith("collect"):
+        with monkeypatch.context() as quick:
+            quick.setattr(runs, "execute", recorded_without_a_kernel)
+            main(["run", "coin"])
+    else:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("IBBOOK_RUNS", str(tmp_path / "file"))
+    monkeypatch.setattr(site, "build", lambda *_, **__: book)
+    capsys.readouterr()
+    assert main(request_.split()) in (1, 2)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert re.search(r"(file|nowhere)\S*: .*;|no folder nowhere", said)
+
+
+BAD = {
+    "02-list": (b"kernelspec: {name", b"kernelspec: [python3]\nx: {name"),
+    "03-word": (b"kernelspec: {name: python3, display_name: Python 3, language: python}",
+                b"kernelspec: python3"),
+    "04-none": (b"ibbook: {minutes: 1, device: cpu}", b"ibbook:"),
+    "05-tags": (b":tags: [parameters]", b":tags: parameters"),
+    "06-latin": (b"Toss it.", b"R\xe9nyi."),
+    "07-nul": (b"Toss it.", b"Toss\0it."),
+    "08-yaml": (b"title: A coin", b"title: [A coin"),
+    "09-twice": (b"title: A coin", b"title: A coin\ntitle: A die"),
+}  # fmt: skip
+
+
+def test_a_bad_text_or_notebook_stops_only_its_own_chapter(book, write, monkeypatch, capsys):
+    write("01-coin", RECORDING)
+    for name, (old, new) in BAD.items():
+        text = write(name, RECORDING).text
+        assert old in text.read_bytes()
+        text.write_bytes(text.read_bytes().replace(old, new))
+    for number, content in enumerate(
+        ('{"nbformat": 99, "cells": []}', '{"nbformat": 3, "worksheets": 1}', "", "[1]", "{}"), 10
+    ):
+        write(f"{number}-stored", RECORDING).stored.write_text(content)
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+
+    assert main(["list"]) == 1
+    out, said = capsys.readouterr()
+    assert out.count("A coin (1 min, cpu)") >= 1
+    assert main(["run", "coin"]) == 0
+    capsys.readouterr()
+    assert main(["check"]) == 1
+    found = capsys.readouterr().out
+    names = [*BAD, *(f"{number}-stored" for number in range(10, 15))]
+    for name in names:
+        assert name in found, name
+        if (
+            name < "08"
+        ):  # what comes later is found by `check`, and does not keep cells from running
+            assert main(["run", name]) == 2, name
+            said = capsys.readouterr().err
+            assert name in said
+            assert said.count("\n") == 1
+    assert main(["notebooks"]) == 1
+    assert (book / "chapters" / "01-coin.ipynb").is_file()
 
 
 def test_a_failing_chapter_leaves_the_rest_of_the_book_and_is_named(

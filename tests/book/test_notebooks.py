@@ -113,16 +113,56 @@ def test_a_chapter_says_how_long_it_takes_and_on_what(pair):
     assert any("its top must say ibbook: {minutes: ..., device: ...}" in p for p in problems())
 
 
-def test_edits_of_the_notebook_are_not_overwritten(pair):
+@pytest.mark.parametrize("older", ["text", "stored"])
+def test_edits_of_the_notebook_are_not_overwritten_whatever_the_dates(pair, older):
+    """After `git pull` a text is newer than the notebook that somebody edited."""
     change(pair, lambda nb: nb.cells[2].update(source="x = 'an afternoon of work'"))
-    os.utime(pair.text, (0, 0))
-    with pytest.raises(BookError, match=r"01-coin\.ipynb differs from 01-coin\.md and is newer"):
+    os.utime(getattr(pair, older), (0, 0))
+    with pytest.raises(BookError, match=r"01-coin\.ipynb was edited, and differs from 01-coin\.md"):
         store(pair, notebook(pair))
     assert "an afternoon of work" in pair.stored.read_text()
-    os.utime(pair.stored, (0, 0))
-    os.utime(pair.text)
+    pair.stored.unlink()
     assert store(pair, notebook(pair))
-    assert "an afternoon of work" not in pair.stored.read_text()
+
+
+def test_a_notebook_that_nobody_edited_follows_its_text_whatever_the_dates(pair):
+    pair.text.write_text(pair.text.read_text().replace("Toss it.", "Toss it twice."))
+    os.utime(pair.text, (0, 0))
+    assert store(pair, notebook(pair))
+    assert "Toss it twice." in pair.stored.read_text()
+
+
+def test_a_pasted_picture_is_neither_passed_nor_lost(pair):
+    pasted = {"a.png": {"image/png": "iVBORw0KGgo="}}
+    change(pair, lambda nb: nb.cells[0].update(attachments=pasted))
+    (line,) = problems()
+    assert "cell 1 holds a pasted picture" in line
+    os.utime(pair.stored, (0, 0))
+    with pytest.raises(BookError, match="save pasted pictures as files"):
+        store(pair, notebook(pair))
+    assert read(pair.stored).cells[0].attachments == pasted
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda nb: nb.cells[2].outputs[0].update(text="flips: 4\n"),
+        lambda nb: nb.cells[1].update(execution_count=7),
+        lambda nb: nb.metadata.pop("ibbook_seal"),
+    ],
+)
+def test_an_output_that_was_changed_by_hand_or_by_a_bad_disk_is_named(pair, edit):
+    change(pair, edit)
+    assert problems() == [
+        "chapters/01-coin.ipynb: was changed after it was written; run `make notebooks`"
+    ]
+
+
+def test_a_recorded_number_that_is_none_is_named(pair):
+    row = {"name": "coin.bias", "value": float("nan"), "unit": "", "label": "B", "digits": 2}
+    change(pair, lambda nb: nb.cells[2].outputs.append(new_output("display_data", {MIME: row})))
+    (line,) = problems()
+    assert "no whole record" in line
 
 
 def test_notebooks_writes_only_what_changed_and_keeps_ids(book, write, capsys):

@@ -11,7 +11,7 @@ from ibbook.book.cli import main
 from ibbook.book.numbers import blank, problems, refreshed, written
 from ibbook.book.parameters import resolve
 from ibbook.book.records import Record, records
-from ibbook.book.runs import executed, key, run
+from ibbook.book.runs import executed, folder, run
 from tests.book.coin import RECORDING
 
 
@@ -79,13 +79,13 @@ def test_notebooks_brings_numbers_up_to_date_without_another_run(book, write, ca
     chapter = write("01-coin", RECORDING, prose=prose)
     front = book / "chapters" / "index.md"
     front.write_text("# Front\n\nAs in [0.777](#coin.bias).\n")
-    before = key(chapter, resolve(chapter))
+    before = folder(chapter, resolve(chapter))
     assert main(["notebooks"]) == 0
     assert "index: brought its numbers up to date" in capsys.readouterr().err
     assert "Heads: [0.3](#coin.bias), caption [0.25](#coin.bias)." in chapter.text.read_text()
     assert "[0.250](#coin.bias)" in front.read_text()
     assert "[0.25](#coin.bias)" in read(chapter.stored).cells[0].source
-    assert key(chapter, resolve(chapter)) == before
+    assert folder(chapter, resolve(chapter)) == before
     assert main(["notebooks"]) == 0
     assert "unchanged" in capsys.readouterr().err
     assert main(["check"]) == 0

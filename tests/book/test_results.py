@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ibbook.book import runs
+from ibbook.book.audit import problems
 from ibbook.book.cli import main
 from ibbook.book.collect import keep
 from ibbook.book.folders import BookError
 from ibbook.book.parameters import parameters, resolve
 from ibbook.book.results import recorded
-from ibbook.book.runs import key, provenance, run
-from tests.book.coin import RECORDING
+from ibbook.book.runs import folder, provenance, run
+from tests.book.coin import RECORDING, recorded_without_a_kernel
 
 
 def test_runs_are_kept_by_the_command_and_read_back_as_rows(book, write, capsys, monkeypatch):
     chapter = write("01-coin", RECORDING, 'record("coin.flips", flips, "Flips", unit="", digits=0)')
-    before = key(chapter, resolve(chapter))
+    before = folder(chapter, resolve(chapter))
     for flips in ("3", "7"):
         assert main(["run", "coin", "-p", "flips", flips]) == 0
         notebook = capsys.readouterr().out.strip()
         assert main(["keep", notebook, f"coin-flips-{flips}"]) == 0
         assert capsys.readouterr().out.strip() == f"{book}/data/results/coin-flips-{flips}.json"
-    assert (
-        key(chapter, resolve(chapter)) != before
-    )  # a chapter shows results, so it depends on them
+    # a chapter shows results, so it depends on them
+    assert folder(chapter, resolve(chapter)) != before
 
     monkeypatch.chdir("/")
     table = recorded("coin-flips-*")
@@ -48,6 +49,7 @@ def test_runs_are_kept_by_the_command_and_read_back_as_rows(book, write, capsys,
     assert list(recorded("coin-flips-7").run) == ["coin-flips-7"] * 2
     stored = json.loads((book / "data" / "results" / "coin-flips-7.json").read_text())
     rows = stored.pop("records")
+    assert len(stored.pop("seal")) == 64
     assert stored == about
     assert [row["name"] for row in rows] == ["coin.bias", "coin.flips"]
 
@@ -86,7 +88,7 @@ def test_a_name_that_is_no_plain_file_name_is_refused(book, name):
 
 def test_what_is_no_run_or_recorded_nothing_is_not_kept(book, write, monkeypatch):
     chapter = write("01-coin", "print('no number')")
-    monkeypatch.setattr(runs, "_execute", lambda _, made, *others: made)
+    monkeypatch.setattr(runs, "execute", lambda _, made, *others: made)
     made = run(chapter)
     with pytest.raises(BookError, match="recorded no number; there is nothing to keep"):
         keep(made, "coin")
@@ -94,6 +96,62 @@ def test_what_is_no_run_or_recorded_nothing_is_not_kept(book, write, monkeypatch
     with pytest.raises(BookError, match=r"no finished run in .*`ibbook run` prints where one lies"):
         keep(made, "coin")
     assert not (book / "data" / "results").exists()
+
+
+def of_two_keeps_at_once(first: Path, second: Path, name: str) -> list[str]:
+    """How each of two ended: kept, or refused."""
+
+    def attempt(run: Path) -> str:
+        try:
+            return keep(run, name).read_text()
+        except BookError:
+            return "refused"
+
+    with ThreadPoolExecutor(2) as both:
+        return list(both.map(attempt, (first, second)))
+
+
+def test_of_two_runs_that_are_kept_under_one_name_at_once_one_is(book, write, monkeypatch):
+    chapter = write("01-coin", RECORDING)
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+    pair = [run(chapter, resolve(chapter, {"flips": flips})) for flips in (1, 2)]
+    folder = book / "data" / "results"
+    for number in range(60):
+        ended = of_two_keeps_at_once(*pair, f"coin-{number}")
+        assert ended.count("refused") == 1
+        assert (folder / f"coin-{number}.json").read_text() in ended
+        same = of_two_keeps_at_once(pair[0], pair[0], f"same-{number}")
+        assert same[0] == same[1] != "refused"
+    assert not [path for path in folder.iterdir() if path.suffix != ".json"]
+
+
+def test_a_kept_run_that_was_changed_is_named_by_check_and_by_what_reads_it(
+    book, write, monkeypatch
+):
+    chapter = write("01-coin", RECORDING)
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+    kept = [keep(run(chapter, resolve(chapter, {"flips": n})), f"coin-{n}") for n in (1, 2)]
+    chapter.text.unlink()
+    assert problems() == []
+    first, second = (json.loads(path.read_text()) for path in kept)
+    for changed in (
+        first | {"parameters": second["parameters"]},
+        first | {"commit": "0123456789"},
+        first | {"records": [first["records"][0] | {"value": 0.99}]},
+        first | {"records": [first["records"][0] | {"value": float("nan")}]},
+        first | {"records": []},
+    ):
+        kept[0].write_text(json.dumps(changed))
+        (line,) = problems()
+        assert "coin-1.json" in line
+        with pytest.raises(BookError, match=r"coin-1\.json (was changed|is no kept run)"):
+            recorded("coin-1")
+        assert len(recorded("coin-2")) == 1
+    del first["seal"]
+    kept[0].write_text(json.dumps(first))
+    assert problems() == [
+        "data/results/coin-1.json: has no seal; keep the run again with `ibbook keep`"
+    ]
 
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD", "{}", "[1]", '{"records": [{}]}'])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,13 +26,18 @@ from hypothesis import strategies as st
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning import local_provisioner
 
-from ibbook.book import runs
+from ibbook import _origin
+from ibbook.book import keys, runs, site
+from ibbook.book.chapters import Chapter
+from ibbook.book.cli import main
 from ibbook.book.collect import collect
 from ibbook.book.folders import BookError
+from ibbook.book.kernels import ChapterError
 from ibbook.book.parameters import resolve
 from ibbook.book.records import records
-from ibbook.book.runs import ChapterError, executed, finished, folder, key, provenance, run
-from tests.book.coin import RECORDING
+from ibbook.book.runs import executed, finished, folder, provenance, run
+from ibbook.datasets._files import registry
+from tests.book.coin import RECORDING, recorded_without_a_kernel
 
 
 @pytest.fixture
@@ -74,7 +83,7 @@ def test_a_run_is_made_once_by_this_python_and_says_where_it_comes_from(
 
     about = provenance(made)
     assert about["chapter"] == "01-coin"
-    assert about["key"] == made.name == key(chapter, resolve(chapter))
+    assert about["key"] == made.name == folder(chapter, resolve(chapter)).name
     assert about["parameters"] == {"bias": 0.25, "flips": 3, "fair": False, "side": "heads"}
     assert 0 < about["seconds"] < 60
     assert before <= datetime.fromisoformat(about["finished"]) <= datetime.now(UTC)
@@ -221,9 +230,9 @@ def test_of_two_equal_runs_at_once_the_first_stays_and_both_succeed(book, write,
         (target / runs.PROVENANCE).write_text('{"chapter": "01-coin", "first": true}')
         return made
 
-    monkeypatch.setattr(runs, "_execute", overtaken)
+    monkeypatch.setattr(runs, "execute", overtaken)
     assert run(chapter) == target
-    assert provenance(target)["first"]
+    assert json.loads((target / runs.PROVENANCE).read_text())["first"]
     assert left(book) == [target.name]
 
 
@@ -233,9 +242,13 @@ def test_the_key_follows_text_parameters_package_and_data_and_nothing_else(
     package = tmp_path / "package"
     package.mkdir()
     (package / "idea.py").write_text("x = 1\n")
-    monkeypatch.setattr(runs, "PACKAGE", package)
+    monkeypatch.setattr(_origin, "PACKAGE", package)
     chapter = write("01-coin", RECORDING)
     values = resolve(chapter)
+
+    def key(chapter, values):
+        return folder(chapter, values).name
+
     first = key(chapter, values)
 
     (package / "__pycache__").mkdir()
@@ -256,8 +269,45 @@ def test_the_key_follows_text_parameters_package_and_data_and_nothing_else(
     seen.add(key(chapter, values))
     (book / "data" / "registry.toml").write_text("x = 1\n")
     seen.add(key(chapter, values))
-    seen.add(key(write("01-coin", RECORDING, prose="Toss it twice."), values))
-    assert len(seen) == 7
+    chapter = write("01-coin", RECORDING, prose="Toss it twice.")
+    seen.add(key(chapter, values))
+    for name in ("python", "torch", "numpy", "scipy"):
+        with monkeypatch.context() as other:
+            versions = _origin.libraries() | {name: "99"}
+            other.setattr(_origin, "libraries", lambda versions=versions: versions)
+            seen.add(key(chapter, values))
+    with monkeypatch.context() as other:
+        other.setattr(_origin, "device", lambda: "NVIDIA H100")
+        seen.add(key(chapter, values))
+    # the official file takes the place of pictures that are drawn
+    (tmp_path / "sets" / "shapes3d").mkdir(parents=True)
+    monkeypatch.setenv("IBBOOK_DATA", str(tmp_path / "sets"))
+    monkeypatch.setenv("IBBOOK_CACHE", str(tmp_path / "none"))
+    before = key(chapter, values)
+    file = registry()["shapes3d"].files[0]
+    (tmp_path / "sets" / file.folder).mkdir(exist_ok=True)
+    (tmp_path / "sets" / file.folder / file.name).write_bytes(b"1")
+    assert key(chapter, values) != before
+    assert len(seen) == 12
+
+
+def test_a_large_file_of_the_data_is_read_again_only_when_it_changed(book, write, monkeypatch):
+    chapter, large, read = write(), book / "data" / "large.bin", []
+    large.write_bytes(b"1" * 100)
+    monkeypatch.setattr(keys, "LARGE", 100)
+    plain = _origin.sha256
+    monkeypatch.setattr(_origin, "sha256", lambda path: read.append(path.name) or plain(path))
+
+    def named() -> str:
+        return folder(chapter, resolve(chapter)).name
+
+    first = named()
+    assert named() == first
+    assert read.count("large.bin") == 1
+    seen = large.stat()
+    large.write_bytes(b"2" * 100)
+    os.utime(large, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # as rsync -t leaves it
+    assert named() != first
 
 
 values = st.fixed_dictionaries(
@@ -269,12 +319,165 @@ values = st.fixed_dictionaries(
 @given(values, values)
 def test_keys_are_equal_exactly_when_the_values_are(write, one, other):
     chapter = write()
-    assert (key(chapter, one) == key(chapter, other)) == (
+    assert (folder(chapter, one) == folder(chapter, other)) == (
         json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     )
 
 
-def test_provenance_names_the_commit_and_whether_it_was_changed(book):
+@pytest.fixture
+def made(write, monkeypatch):
+    """A finished run, made without a kernel."""
+    chapter = write("01-coin", RECORDING)
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+    return run(chapter)
+
+
+def edit_provenance(**changes):
+    def edit(run):
+        about = json.loads((run / runs.PROVENANCE).read_text())
+        (run / runs.PROVENANCE).write_text(json.dumps(about | changes))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda run: (run / "01-coin.ipynb").write_text(
+            (run / "01-coin.ipynb").read_text().replace("0.25", "0.99")
+        ),
+        lambda run: (run / "01-coin.ipynb").write_text(""),
+        lambda run: (run / "01-coin.ipynb").unlink(),
+        lambda run: (run / runs.PROVENANCE).write_text(""),
+        lambda run: (run / runs.PROVENANCE).write_text("[1]"),
+        lambda run: (run / runs.PROVENANCE).write_bytes(b"\xff"),
+        edit_provenance(parameters={"bias": 0.5}),
+        edit_provenance(chapter="../../../../secret"),
+        edit_provenance(key="0123456789abcdef"),
+        edit_provenance(inputs={}),
+        edit_provenance(seconds="long"),
+    ],
+)
+def test_a_damaged_run_is_served_by_no_command_and_stops_only_itself(
+    book, write, made, spoil, capsys, monkeypatch
+):
+    spoil(made)
+    other = write("02-die", RECORDING)
+    notebook = str(made / "01-coin.ipynb")
+    for request in (["run", "coin"], ["keep", notebook, "coin"], ["claims", str(made)]):
+        assert main(request) == 2
+        said = capsys.readouterr().err
+        assert f"ibbook: the run in {made} is damaged" in said
+        assert said.count("\n") == 1
+    run(other)
+    assert main(["collect"]) == 1
+    table, said = capsys.readouterr()
+    assert "02-die" in table
+    assert "01-coin" not in table
+    assert str(made) in said
+    built = {}
+    monkeypatch.setattr(site, "build", lambda done, *_, failures, source: built.update(failures))
+    assert main(["book"]) == 1
+    assert list(built) == ["01-coin"]
+    shutil.rmtree(made)
+    assert run(Chapter(book / "chapters" / "01-coin.md")) == made
+
+
+@pytest.mark.parametrize("what", ["data", "package", "commit"])
+def test_a_run_whose_inputs_changed_meanwhile_is_kept_aside_and_no_run(
+    book, write, monkeypatch, tmp_path, what
+):
+    chapter = write("01-coin", RECORDING)
+    package = tmp_path / "package"
+    package.mkdir()
+    monkeypatch.setattr(_origin, "PACKAGE", package)
+    commits = iter("abcdefg")
+    if what == "commit":
+        monkeypatch.setattr(runs, "commit", lambda _: {"commit": next(commits), "dirty": False})
+    target = folder(chapter, resolve(chapter))
+
+    def meanwhile(chapter, made, *others):
+        if what != "commit":
+            ({"data": book / "data", "package": package}[what] / "late.py").write_text("x = 2")
+        return recorded_without_a_kernel(chapter, made)
+
+    monkeypatch.setattr(runs, "execute", meanwhile)
+    with pytest.raises(BookError, match=rf"not kept as a run: {what} changed while it ran"):
+        run(chapter)
+    assert not target.exists()
+    assert "coin.bias" in target.with_name(f"{target.name}.aside.ipynb").read_text()
+
+
+def test_prose_that_is_edited_while_its_chapter_runs_does_not_matter(book, write, monkeypatch):
+    chapter = write("01-coin", RECORDING)
+    target = folder(chapter, resolve(chapter))
+
+    def meanwhile(chapter, made, *others):
+        write("01-coin", RECORDING, prose="Toss it twice.")
+        return recorded_without_a_kernel(chapter, made)
+
+    monkeypatch.setattr(runs, "execute", meanwhile)
+    assert run(chapter) == target
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda target: target.write_text(""),
+        lambda target: target.symlink_to("nowhere"),
+        lambda target: target.mkdir(),
+    ],
+)
+def test_what_is_in_the_way_is_found_before_the_work(write, monkeypatch, put):
+    chapter = write("01-coin", RECORDING)
+    target = folder(chapter, resolve(chapter))
+    target.parent.mkdir(parents=True)
+    put(target)
+    monkeypatch.setattr(runs, "execute", lambda *_: pytest.fail("it began"))
+    with pytest.raises(BookError, match="is in the way of this run"):
+        run(chapter)
+
+
+def test_a_run_waits_for_its_lock_rather_than_go_on_without(tmp_path, monkeypatch):
+    """Another process that looks for stale folders holds the lock of each for a moment."""
+    make, looked, threads = tempfile.mkdtemp, [], []
+
+    def looked_at(**options):
+        path = make(**options)
+        handle = os.open(path, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+        def leave() -> None:
+            looked.append("left")
+            os.close(handle)
+
+        threads.append(threading.Timer(0.2, leave))
+        threads[0].start()
+        return path
+
+    monkeypatch.setattr(tempfile, "mkdtemp", looked_at)
+    with runs._workspace(tmp_path / "01-coin" / "abc") as work, runs._lock(work) as free:
+        assert looked == ["left"]
+        assert not free  # it is ours
+    threads[0].join()
+
+
+def test_a_stale_folder_that_another_run_clears_away_does_no_harm(tmp_path, monkeypatch):
+    stale = tmp_path / "01-coin" / ".abc-stale"
+    stale.mkdir(parents=True)
+
+    @contextmanager
+    def cleared(path, *, wait=False):
+        if path == stale:
+            stale.rmdir()
+        yield True
+
+    monkeypatch.setattr(runs, "_lock", cleared)
+    with runs._workspace(tmp_path / "01-coin" / "abc") as work:
+        assert work.is_dir()
+
+
+def test_provenance_names_the_commit_and_whether_it_was_changed(book, monkeypatch, tmp_path):
     def git(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         return subprocess.run(
@@ -288,8 +491,11 @@ def test_provenance_names_the_commit_and_whether_it_was_changed(book):
     git("commit", "-qm", "one")
     head = git("rev-parse", "HEAD")
     (book / "untracked").write_text("x")
-    assert runs._commit(book) == {"commit": head, "dirty": False}
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "another.git"))  # as a hook of git does
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert keys.commit(book) == {"commit": head, "dirty": False}
     text.write_text("two\n")
-    assert runs._commit(book) == {"commit": head, "dirty": True}
+    assert keys.commit(book) == {"commit": head, "dirty": True}
+    monkeypatch.undo()
     shutil.rmtree(book / ".git")
-    assert runs._commit(book) == {"commit": None, "dirty": None}
+    assert keys.commit(book) == {"commit": None, "dirty": None}

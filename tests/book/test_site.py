@@ -11,6 +11,8 @@ import shutil
 import struct
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -115,6 +117,20 @@ def test_text_comes_back_from_the_page_as_it_went_in(value):
     assert not here.problems
 
 
+def shown(kind: str, value: str) -> context.Node:
+    """An output of a cell, with the words that every display has."""
+    data = {"text/plain": {"content": "words"}, kind: {"content": value}}
+    return {"type": "output", "jupyter_data": {"output_type": "display_data", "data": data}}
+
+
+def test_a_table_of_pandas_is_plain(ctx):
+    frame = pd.DataFrame({"b": [1.5, 2]}, index=pd.Index(["a&b", "c"], name="i"))
+    for made in (frame.to_html(), frame._repr_html_(), frame.style.to_html()):
+        nodes.render(shown("text/html", made), ctx)
+    nodes.render(shown("text/markdown", "A **word**, `code`, 3 < 4, costs $5.\n\n- one"), ctx)
+    assert ctx.problems == []
+
+
 @pytest.mark.parametrize(
     ("node", "complaint"),
     [
@@ -131,7 +147,30 @@ def test_text_comes_back_from_the_page_as_it_went_in(value):
         ({"type": "output", "jupyter_data": {"output_type": "display_data", "data": {"x/y": {}}}},
          r"holds only \['x/y'\]"),
         ({"type": "output", "jupyter_data": {"output_type": "display_data", "data": {
-            "text/html": {"content": "<script>1</script>"}}}}, "runs a script"),
+            "text/html": {"content": "<script>1</script>"}}}}, "has the element <script>"),
+        ({"type": "link", "url": "java\nscript:alert(1)"}, "leads to no page"),
+        ({"type": "card", "url": " JavaScript:alert(1)", "children": []}, "leads to no page"),
+        ({"type": "image", "url": "data:text/html,1", "alt": "a"}, "leads to no page"),
+        *((shown(kind, value), complaint) for kind, value, complaint in [
+            ("text/html", "<SCRIPT>1</SCRIPT>", "has the element <script>"),
+            ("text/html", "<td onclick=alert(1)>", "has the attribute onclick"),
+            ("text/html", "<img src=x onerror=alert(1)>", "has the element <img>"),
+            ("text/html", "<IFRAME src=x></IFRAME>", "has the element <iframe>"),
+            ("text/html", "<svg/onload=alert(1)>", "has the element <svg>"),
+            ("text/html", "<table><tr><td>1", "leaves <td> open"),
+            ("text/html", "<div><p>1</div>", "closes <div> where it is not open"),
+            ("text/html", "</div></main>", "closes <div> where it is not open"),
+            ("text/html", "<b>1</b", "leaves <b> open"),
+            ("text/html", "<!-- <b>", "has a comment|ends within a tag"),
+            ("text/html", "<a href='java&#10;script:alert(1)'>1</a>", "has the attribute href"),
+            ("text/html", "<p style='position: fixed'>1</p>", "has the style"),
+            ("text/html", "<STYLE>p {}</STYLE><link rel=x>", "has the element <link>"),
+            ("text/latex", "$a$", "which a page cannot show"),
+            ("text/markdown", "so $x$ it is", "has a formula"),
+            ("text/markdown", "[a](javascript:alert(1)) \\(x\\)", "has a formula"),
+            ("text/plain", "<IPython.core.display.Math object>", "says nothing"),
+            ("text/plain", "<a.b.C object at 0x7f00>", "says nothing"),
+        ]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_a_problem(node, complaint, ctx):
@@ -436,6 +475,9 @@ FAULTS = {
     "$$\\fra{1}{2}$$": "KaTeX cannot read",
     "![](#fig-nowhere)": "nothing to show for 'fig-nowhere'",
     "![what it shows](nowhere.png)": 'Cannot find image "nowhere.png"',
+    ":::{card} A\n:link: javascript:alert(1)\nx\n:::": "javascript:alert(1)",
+    "{button}`press <javascript:alert(2)>`": "javascript:alert(2)",
+    "| a | b |\n|---|---|\n| $p(x|y)$ | 1 |": "a bar within a cell of a table ends it",
     "$$x$$ (eq-s-entropy)": 'Duplicate identifier in project "eq-s-entropy"',
 }
 
@@ -480,6 +522,77 @@ def test_a_failed_chapter_leaves_the_rest_of_the_book(book):
     index.write_text(index.read_text() + "\nSee [](#eq-nowhere).\n")
     with pytest.raises(site.SiteError, match="eq-nowhere"):
         site.build(notebooks, {}, source=folder, failures={"02-second": reason})
+
+
+HARD = {
+    "bar": "a|b",
+    "tick": "`x` and ``y",
+    "role": "{math}`x` [a](javascript:x) <b>",
+    "line": "one\n\n# two\n| 3 |",
+}
+
+
+def test_what_a_run_says_stays_in_its_place(book, monkeypatch):
+    """Parameters and the message of a failed chapter are text, whatever marks they hold."""
+    for name, value in {"FORCE_COLOR": "1", "LC_ALL": "C", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(name, value)
+    folder, notebooks = book
+    del notebooks["02-second"]
+    reason = "E: \x1b[31mred\x1b[0m\n```\n# up\n````\n::::\n:::::\n<b>{math}`x` \u00e9"
+    index = folder / "chapters" / "index.md"
+    index.write_bytes(b"\xef\xbb\xbf" + index.read_bytes())
+    provenance = {"01-sample": RUN | {"parameters": HARD | {"last": "seen"}}}
+    out = site.build(notebooks, provenance, source=folder, failures={"02-second": reason})
+    notice = (out / "second" / "index.html").read_text(encoding="utf-8")
+    block = re.search(r"<pre[^>]*>(.*?)</pre>", notice, re.DOTALL)[1]
+    words = unescape(re.sub("<[^>]*>", "", block))
+    assert words.strip() == reason.replace("\x1b[31m", "").replace("\x1b[0m", "")
+    table = (out / "provenance" / "index.html").read_text(encoding="utf-8")
+    cells = [unescape(code) for code in re.findall(r"<code>(.*?)</code>", table)]
+    for name, value in HARD.items():
+        assert f"{name} = {' '.join(value.split())}" in cells
+    assert "last = seen" in cells
+    assert "The second chapter" in notice
+    assert "<html" in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_text_that_cannot_be_read_leaves_a_page_that_says_so(tmp_path):
+    chapter = tmp_path / "02-second.md"
+    for content in (b"---\ntitle: [\n---\nA", b"R\xe9nyi", b"---\nkernelspec: 3\n---\n\nA", b""):
+        chapter.write_bytes(content)
+        (cell,) = site.failure_notice(chapter, "it is broken").cells
+        assert "title:" in cell.source
+        assert "it is broken" in cell.source
+        assert site.labels([chapter]) == set()
+
+
+def test_two_builds_take_turns(book, monkeypatch):
+    folder, _ = book
+    inside, most = [], []
+
+    def slow(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.1)
+        inside.pop()
+        return folder
+
+    monkeypatch.setattr(site, "_build", slow)
+    with ThreadPoolExecutor(4) as four:
+        list(four.map(lambda _: site.build({}, {}, source=folder), range(4)))
+    assert most == [1, 1, 1, 1]
+
+
+def test_a_build_that_was_killed_between_its_renames_leaves_the_site_of_before(book, monkeypatch):
+    folder, notebooks = book
+    built = folder / "_build" / "html.old"
+    shutil.rmtree(folder / "_build", ignore_errors=True)
+    built.mkdir(parents=True)
+    (built / "mark").touch()
+    monkeypatch.setattr(site, "_run", lambda *_: "")
+    with pytest.raises(site.SiteError, match="mystmd wrote nothing"):
+        site.build(notebooks, {}, source=folder)
+    assert (folder / "_build" / "html" / "mark").exists()
 
 
 def test_a_build_that_hangs_is_ended_with_its_children(tmp_path):

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 from markupsafe import Markup
 
+from .html import unsafe
+
 Node = dict[str, Any]
 ASSET = re.compile(r"[-/][0-9a-f]{32}\.\w+$")  # mystmd names copied files by their content
 
@@ -55,6 +57,9 @@ class Context:
 
     def href(self, url: str) -> str:
         """The address of a page or file of this book; other addresses as they are."""
+        if unsafe(url):
+            self.problems.append(f"the link {url!r} leads to no page")
+            return "#"
         if not url.startswith("/"):
             return url
         path, mark, fragment = url.partition("#")

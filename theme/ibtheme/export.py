@@ -52,7 +52,7 @@ def export(
     that could not be run, which others may mention, `claims` the `tolerances` of numbers and the
     `broken` claims of this run.
     """
-    config = json.loads((site / "config.json").read_text())
+    config = json.loads((site / "config.json").read_text(encoding="utf-8"))
     prepare()
     shutil.copytree(THEME / "public", out)
     shutil.copytree(site / "public", out / "build")
@@ -60,7 +60,10 @@ def export(
     shutil.copy(site / "myst.xref.json", out)
     (out / ".nojekyll").touch()
     index, problems = config["projects"][0]["index"], []
-    pages = [json.loads(file.read_text()) for file in sorted((site / "content").glob("*.json"))]
+    pages = [
+        json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted((site / "content").glob("*.json"))
+    ]
     known = {"absent": absent, "numbers": places(pages), **(claims or {})}
     for page in pages:
         slug = page["slug"]
@@ -69,9 +72,9 @@ def export(
         html = full_page(config, page, context, run=run)
         target = out / "index.html" if slug == index else out / slug / "index.html"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(html)
+        target.write_text(html, encoding="utf-8")
         tree = page | {"mdast": published(page["mdast"])}
-        (out / f"{slug}.json").write_text(json.dumps(tree))
+        (out / f"{slug}.json").write_text(json.dumps(tree), encoding="utf-8")
         problems += [
             f"{page['location']}: {problem}" for problem in dict.fromkeys(context.problems)
         ]
@@ -88,7 +91,8 @@ def main() -> None:
     parser.add_argument("--claims", type=Path, help="JSON file of tolerances and broken claims")
     given = parser.parse_args()
     runs, claims = (
-        json.loads(file.read_text()) if file else None for file in (given.runs, given.claims)
+        json.loads(file.read_text(encoding="utf-8")) if file else None
+        for file in (given.runs, given.claims)
     )
     base = os.environ.get("BASE_URL", "").rstrip("/")
     absent = frozenset(given.absent)

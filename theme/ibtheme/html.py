@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from html.parser import HTMLParser
 
 from markupsafe import Markup, escape
 
 VOID = {"br", "hr", "img", "input"}
+# What an HTML output may hold: tables, and text with emphasis.
+ELEMENTS = {"table", "thead", "tbody", "tfoot", "tr", "th", "td", "caption", "colgroup", "col"}
+ELEMENTS |= {"div", "p", "span", "b", "i", "em", "strong", "small", "sub", "sup", "code", "pre"}
+ELEMENTS |= {"br", "hr", "ul", "ol", "li", "dl", "dt", "dd", "blockquote", "a"}
+ELEMENTS |= {"h2", "h3", "h4", "h5", "h6"}
+ATTRIBUTES = {"class", "colspan", "rowspan", "scope", "title", "align", "valign", "halign", "start"}
+ATTRIBUTES |= {"border", "style", "href", "id"}
+# Text that a browser reads as an address of its own kind, once blanks and controls are gone.
+SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+SAFE = {"http", "https", "mailto"}
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
@@ -44,3 +56,69 @@ def classes(*names: str | None) -> str:
     'box note dropdown'
     """
     return " ".join(name for name in names if name)
+
+
+def unsafe(url: str) -> bool:
+    """Whether a link would do something else than lead to a page.
+
+    >>> [unsafe(url) for url in ("/a#b", "https://a.org", "java\\nscript:1", "data:text/html,1")]
+    [False, False, True, True]
+    """
+    scheme = SCHEME.match(re.sub(r"[\x00-\x20\x7f-\xa0]", "", url))
+    return bool(scheme) and scheme[1].lower() not in SAFE
+
+
+class _Foreign(HTMLParser):
+    """Notes what is not plain text in tables, or is left open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults: list[str] = []
+
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        if name not in ELEMENTS:
+            self.faults.append(f"has the element <{name}>")
+        for key, value in attributes:
+            text = value or ""
+            if key not in ATTRIBUTES or (key == "href" and unsafe(text)):
+                self.faults.append(f"has the attribute {key}={text!r}")
+            if key == "style" and re.search(r"position|url|expression|@import|\\\\", text, re.I):
+                self.faults.append(f"has the style {text!r}")
+        if name not in VOID | {"col"}:
+            self.open.append(name)
+
+    def handle_startendtag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(name, attributes)
+
+    def handle_endtag(self, name: str) -> None:
+        if not self.open or self.open.pop() != name:
+            self.faults.append(f"closes <{name}> where it is not open")
+
+    def handle_comment(self, data: str) -> None:
+        self.faults.append("has a comment")
+
+    def unknown_decl(self, data: str) -> None:
+        self.faults.append("has a declaration")
+
+    handle_decl = handle_pi = unknown_decl
+
+
+def foreign(html: str) -> str:
+    """The first thing in an HTML output that is no table or text of its own; empty for none.
+
+    >>> foreign("<table><tr><td>1</td></tr></table>")
+    ''
+    >>> foreign("<SCRIPT>1</SCRIPT>"), foreign('<p onclick="x">')
+    ('has the element <script>', "has the attribute onclick='x'")
+    """
+    reader = _Foreign()
+    reader.feed(html)
+    rest = reader.rawdata
+    reader.close()
+    faults = reader.faults
+    if reader.open:
+        faults.append(f"leaves <{reader.open[-1]}> open")
+    if "<" in rest:
+        faults.append("ends within a tag")
+    return faults[0] if faults else ""

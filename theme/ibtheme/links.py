@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from .html import unsafe
+
 
 class Anchors(HTMLParser):
     """The targets and the links of one page."""
@@ -26,13 +28,18 @@ class Anchors(HTMLParser):
 
 def broken_links(out: Path, base: str = "") -> list[str]:
     """Every link to a page, file or place that is not there, and every id that is there twice."""
-    pages = {page: Anchors(page.read_text()) for page in sorted(out.rglob("index.html"))}
+    pages = {
+        page: Anchors(page.read_text(encoding="utf-8")) for page in sorted(out.rglob("index.html"))
+    }
     broken = []
     for page, anchors in pages.items():
         name = page.relative_to(out).parent.as_posix()
         twice = {ident for ident in anchors.ids if anchors.ids.count(ident) > 1}
         broken += [f"{name}: two things have the id {ident!r}" for ident in sorted(twice)]
         for link in dict.fromkeys(anchors.links):
+            if unsafe(link) and not link.startswith("data:image/"):
+                broken.append(f"{name}: the link {link!r} leads to no page")
+                continue
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
                 continue

@@ -16,11 +16,13 @@ from pygments.util import ClassNotFound
 
 from . import records
 from .context import Context, Node
-from .html import classes, join, tag
+from .html import classes, foreign, join, tag
 from .nodes import children, renders
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
+STYLE = re.compile(r"<style.*?</style>", re.DOTALL | re.IGNORECASE)
+BARE = re.compile(r"<[\w.]+ object(?: at 0x[0-9a-f]+)?>")
+FORMULA = re.compile(r"\$[^$]+\$|\\[(\[]")
 # pandas gives the name of an index a row of its own, otherwise empty, below the other headers
 INDEX_NAME = re.compile(
     r"(<thead>\s*<tr[^>]*>\s*)<th></th>(.*?</tr>)\s*<tr>\s*(<th>[^<]+</th>)(?:\s*<th></th>)*\s*</tr>",
@@ -104,11 +106,23 @@ def bundle(data: Bundle, metadata: dict[str, Any], context: Context) -> Markup:
     if "text/html" in data:
         return html_table(_content(data["text/html"], context), context)
     if "text/markdown" in data:
-        return Markup(MARKDOWN.render(_content(data["text/markdown"], context)))
-    if "text/plain" not in data:
+        return markdown(_content(data["text/markdown"], context), context)
+    if "text/plain" not in data or "text/latex" in data:
         context.problems.append(f"an output holds only {sorted(data)}, which a page cannot show")
         return Markup()
-    return _pre(_content(data["text/plain"], context), "plain")
+    text = _content(data["text/plain"], context)
+    if BARE.fullmatch(text.strip()):
+        context.problems.append(
+            f"an output is {text.strip()}, which says nothing; print what it holds"
+        )
+    return _pre(text, "plain")
+
+
+def markdown(text: str, context: Context) -> Markup:
+    """What a cell displayed as Markdown; mystmd has not seen it, so formulas would stay raw."""
+    if FORMULA.search(text):
+        context.problems.append("an output of Markdown has a formula; write it in the text instead")
+    return html_table(MARKDOWN.render(text), context, "markdown")
 
 
 def picture(data: Bundle, metadata: dict[str, Any], context: Context) -> Markup:
@@ -140,13 +154,14 @@ def _framed(*pictures: Markup) -> Markup:
     return tag("div", *pictures, class_="scroll picture", data_label="Figure")
 
 
-def html_table(html: str, context: Context) -> Markup:
+def html_table(html: str, context: Context, kind: str = "data") -> Markup:
     """A data frame, without the style that pandas adds and without its empty header cells."""
-    if "<script" in html:
-        context.problems.append("an HTML output runs a script, which a printed page cannot")
+    if fault := foreign(STYLE.sub("", html)):
+        context.problems.append(f"an HTML output {fault}, so it would not stay in its place")
+        return Markup()
     html = INDEX_NAME.sub(r"\1\3\2", STYLE.sub("", html))
     html = html.replace("<th></th>", "<td></td>").replace(' border="1"', "")
-    return tag("div", Markup(html), class_="scroll data", data_label="Table")
+    return tag("div", Markup(html), class_=f"scroll {kind}", data_label="Table")
 
 
 def _content(part: dict[str, Any], context: Context) -> str:

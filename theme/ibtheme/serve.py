@@ -111,7 +111,9 @@ def orphaned(parent: int) -> bool:
     status = Path(f"/proc/{parent}/stat")
     if os.getppid() != parent:
         return True
-    return status.is_file() and status.read_text().rsplit(")", 1)[1].split()[1] == "1"
+    return (
+        status.is_file() and status.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[1] == "1"
+    )
 
 
 def watch(parent: int) -> None:
