@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,43 @@ from torch import Tensor
 MASS_TOLERANCE = 1e-6
 
 
-def real(value: Any, name: str) -> Float64[Tensor, "..."]:
-    """Any array-like of finite real numbers, as a float64 tensor on the device it came from."""
+def real(
+    value: Any, name: str, *, grad: bool = False, infinite: bool = False
+) -> Float64[Tensor, "..."]:
+    """Any array-like of finite real numbers, as a float64 tensor on the device it came from.
+
+    `grad` keeps the gradients of a tensor; `infinite` lets an entry be infinity.
+    """
     if not isinstance(value, Tensor):
         try:
-            value = torch.as_tensor(np.require(value, np.float64, ["C", "W"]))
+            array = value if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+            if np.ma.is_masked(array):
+                raise ValueError("some of its entries are masked; fill them or leave them out")
+            if np.iscomplexobj(array):
+                raise ValueError(f"it is complex, of dtype {array.dtype}")
+            value = torch.from_numpy(np.array(array, np.float64, order="C", subok=False))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be an array of real numbers: {error}") from None
     if value.is_complex():
         raise ValueError(f"{name} must be real, got dtype {value.dtype}")
-    value = value.to(torch.float64)
-    if not torch.isfinite(value).all():
-        bad = value[~torch.isfinite(value)].flatten()[0].item()
+    value = (value if grad else value.detach()).to(torch.float64)
+    wrong = value.isnan() | value.isneginf() if infinite else ~value.isfinite()
+    if wrong.any():
+        bad = value[wrong].flatten()[0].item()
         raise ValueError(f"{name} must be finite, got {bad}; drop or repair those entries")
     return value
 
 
-def distribution(value: Any, name: str, *, axes: int = 1) -> Float64[Tensor, "..."]:
-    """Probabilities over the last `axes` axes (all of them for 0); leading axes are batches."""
-    p = real(value, name)
+def distribution(
+    value: Any, name: str, *, axes: int = 1, grad: bool = False
+) -> Float64[Tensor, "..."]:
+    """Probabilities over the last `axes` axes (all of them for 0); leading axes are batches.
+
+    They may be off by what arithmetic in their own precision leaves, which grows with their number.
+    """
+    p = real(value, name, grad=grad)
+    kind = value.dtype if isinstance(value, Tensor) else getattr(value, "dtype", None)
+    eps = _rounding(kind)
     axes = axes or p.ndim
     if p.ndim < max(axes, 1):
         raise ValueError(
@@ -39,15 +58,25 @@ def distribution(value: Any, name: str, *, axes: int = 1) -> Float64[Tensor, "..
     over = tuple(range(-axes, 0))
     if 0 in p.shape:
         raise ValueError(f"{name} must not be empty, got shape {tuple(p.shape)}")
-    if (p < 0).any():
+    if (p < -8 * eps).any():
         raise ValueError(f"{name} has negative mass {p.min().item():g}; probabilities are >= 0")
+    p = p.clamp(min=0)
     mass = p.sum(over)
     worst = mass.flatten()[(mass - 1).abs().argmax()].item()
-    if abs(worst - 1) > MASS_TOLERANCE:
+    outcomes = math.prod(p.shape[axis] for axis in over)
+    if abs(worst - 1) > MASS_TOLERANCE + eps * outcomes**0.5:
         raise ValueError(
-            f"{name} sums to {worst:g}, not 1; divide it by its sum over the last {axes} axes"
+            f"{name} sums to {worst:.10g}, not 1; divide it by its sum over the last {axes} axes"
         )
     return p / p.sum(over, keepdim=True)
+
+
+def _rounding(kind: Any) -> float:
+    """The spacing of numbers near 1 in the precision that values came in."""
+    if isinstance(kind, torch.dtype):
+        return torch.finfo(kind if kind.is_floating_point else torch.float64).eps
+    floating = isinstance(kind, np.dtype) and np.issubdtype(kind, np.floating)
+    return float(np.finfo(kind if floating else np.float64).eps)
 
 
 def slopes(beta: Any, name: str = "beta") -> Float64[Tensor, "..."]:
@@ -62,9 +91,9 @@ def slopes(beta: Any, name: str = "beta") -> Float64[Tensor, "..."]:
     return b
 
 
-def covariance(value: Any, name: str) -> Float64[Tensor, "*batch n n"]:
+def covariance(value: Any, name: str, *, grad: bool = False) -> Float64[Tensor, "*batch n n"]:
     """Symmetric positive definite matrices over the last two axes."""
-    c = real(value, name)
+    c = real(value, name, grad=grad)
     if c.ndim < 2 or c.shape[-1] != c.shape[-2] or c.shape[-1] == 0:
         raise ValueError(
             f"{name} must be square over its last two axes, got shape {tuple(c.shape)}"

@@ -10,7 +10,7 @@ probabilities are powers of two. No result is -0.0.
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook._checks import covariance, distribution, real
+from ibbook._numbers import integer
 
 Correction = Literal["miller-madow", "zhang"] | None
 
@@ -33,7 +34,7 @@ def entropy(
     >>> entropy([0.5, 0.25, 0.25], base=2).item()
     1.5
     """
-    return _entropy(distribution(p, "p"), base)
+    return _entropy(distribution(p, "p", grad=True), base)
 
 
 def cross_entropy(
@@ -80,7 +81,7 @@ def conditional_entropy(
     >>> conditional_entropy([[0.5, 0.0], [0.25, 0.25]], base=2).item()
     0.5
     """
-    pxy = distribution(pxy, "pxy", axes=2)
+    pxy = distribution(pxy, "pxy", axes=2, grad=True)
     px = pxy.sum(-1, keepdim=True)
     return _at_least_zero((_xlog(pxy, px, base) - _xlog(pxy, pxy, base)).sum((-2, -1)))
 
@@ -93,7 +94,7 @@ def mutual_information(
     >>> mutual_information([[0.5, 0.0], [0.0, 0.5]], base=2).item()
     1.0
     """
-    return _total_correlation(distribution(pxy, "pxy", axes=2), 2, base)
+    return _total_correlation(distribution(pxy, "pxy", axes=2, grad=True), 2, base)
 
 
 def conditional_mutual_information(
@@ -107,7 +108,7 @@ def conditional_mutual_information(
     >>> conditional_mutual_information(parity, base=2).item()
     1.0
     """
-    return _total_correlation(distribution(pxyz, "pxyz", axes=3), 2, base, given=True)
+    return _total_correlation(distribution(pxyz, "pxyz", axes=3, grad=True), 2, base, given=True)
 
 
 def total_correlation(
@@ -122,9 +123,8 @@ def total_correlation(
     >>> total_correlation(copies, base=2).item()
     2.0
     """
-    p = real(p, "p")
-    variables = p.ndim if variables is None else _count(variables, "variables", 1)
-    return _total_correlation(distribution(p, "p", axes=variables), variables, base)
+    variables = real(p, "p").ndim if variables is None else integer(variables, "variables", 1)
+    return _total_correlation(distribution(p, "p", axes=variables, grad=True), variables, base)
 
 
 def conditional_total_correlation(
@@ -143,9 +143,8 @@ def conditional_total_correlation(
     >>> conditional_total_correlation(copies.sum(-1, keepdim=True), base=2).item()
     2.0
     """
-    p = real(p, "p")
-    variables = p.ndim - 1 if variables is None else _count(variables, "variables", 1)
-    p = distribution(p, "p", axes=max(variables, 1) + 1)
+    variables = real(p, "p").ndim - 1 if variables is None else integer(variables, "variables", 1)
+    p = distribution(p, "p", axes=max(variables, 1) + 1, grad=True)
     return _total_correlation(p, variables, base, given=True)
 
 
@@ -163,7 +162,7 @@ def o_information(
     >>> o_information(copies, base=2).item(), o_information(parity, base=2).item()
     (1.0, -1.0)
     """
-    p = distribution(p, "p", axes=0)
+    p = distribution(p, "p", axes=0, grad=True)
     whole = entropy(p.flatten(), base=base)
     without = sum(entropy(p.sum(axis).flatten(), base=base) for axis in range(p.ndim))
     dual = without - (p.ndim - 1) * whole
@@ -180,7 +179,7 @@ def gaussian_entropy(
     >>> round(gaussian_entropy([[1.0]]).item(), 4)
     1.4189
     """
-    cov = covariance(cov, "cov")
+    cov = covariance(cov, "cov", grad=True)
     return (cov.shape[-1] * math.log(2 * math.pi * math.e) + torch.logdet(cov)) / 2
 
 
@@ -195,10 +194,10 @@ def gaussian_mutual_information(
     >>> round(gaussian_mutual_information([[1.0, 0.6], [0.6, 1.0]], dim_x=1).item(), 4)
     0.2231
     """
-    cov = covariance(cov, "cov")
+    cov = covariance(cov, "cov", grad=True)
     if cov.shape[-1] < 2:
         raise ValueError("cov must have a coordinate for X and one for Y, got a single one")
-    k = _count(dim_x, "dim_x", 1, cov.shape[-1] - 1)
+    k = integer(dim_x, "dim_x", 1, cov.shape[-1] - 1)
     left, right = torch.linalg.cholesky(cov[..., :k, :k]), torch.linalg.cholesky(cov[..., k:, k:])
     whitened = torch.linalg.solve_triangular(left, cov[..., :k, k:], upper=False)
     whitened = torch.linalg.solve_triangular(right.mT, whitened, upper=True, left=False)
@@ -214,7 +213,7 @@ def gaussian_total_correlation(
     >>> round(gaussian_total_correlation([[4.0, 1.2], [1.2, 1.0]]).item(), 4)
     0.2231
     """
-    cov = covariance(cov, "cov")
+    cov = covariance(cov, "cov", grad=True)
     scale = cov.diagonal(dim1=-2, dim2=-1).rsqrt()
     return _at_least_zero(-torch.logdet(scale[..., None] * cov * scale[..., None, :]) / 2)
 
@@ -233,10 +232,11 @@ def gaussian_kl_divergence(
     >>> round(gaussian_kl_divergence([0.0], [[1.0]], [1.0], [[2.0]]).item(), 4)  # ln(2) / 2
     0.3466
     """
-    cov_p = covariance(cov_p, "cov_p")
-    cov_q = covariance(cov_q, "cov_q").to(cov_p.device)
+    cov_p = covariance(cov_p, "cov_p", grad=True)
+    cov_q = covariance(cov_q, "cov_q", grad=True).to(cov_p.device)
     mean_p, mean_q = (
-        real(mean, name).to(cov_p.device) for mean, name in [(mean_p, "mean_p"), (mean_q, "mean_q")]
+        real(mean, name, grad=True).to(cov_p.device)
+        for mean, name in [(mean_p, "mean_p"), (mean_q, "mean_q")]
     )
     _fit_together(mean_p=mean_p, cov_p=cov_p, mean_q=mean_q, cov_q=cov_q)
     root = torch.linalg.cholesky(cov_q)
@@ -333,8 +333,8 @@ def _entropy_from_counts(counts: Tensor, correction: Correction, base: float) ->
 
 
 def _pair(p: Any, q: Any) -> tuple[Tensor, Tensor]:
-    p = distribution(p, "p")
-    q = distribution(q, "q").to(p.device)
+    p = distribution(p, "p", grad=True)
+    q = distribution(q, "q", grad=True).to(p.device)
     try:
         if p.shape[-1] == q.shape[-1]:
             return torch.broadcast_tensors(p, q)
@@ -367,13 +367,6 @@ def _ln(base: Any) -> float:
     if isinstance(base, Real) and 1 < base < math.inf:
         return math.log(base)
     raise ValueError(f"base must be a finite number above 1, got {base!r}; use base=2 for bits")
-
-
-def _count(value: Any, name: str, low: int, high: float = math.inf) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
-        limits = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-        raise ValueError(f"{name} must be a whole number {limits}, got {value!r}")
-    return int(value)
 
 
 def _counts(value: Any, name: str, axes: int) -> Float64[Tensor, "..."]:

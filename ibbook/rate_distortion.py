@@ -10,14 +10,12 @@ p(x_hat) is the marginal of an encoder, and q(x_hat) a distribution that stands 
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
@@ -26,6 +24,7 @@ from torch import Tensor
 from ibbook._checks import distribution, real, slopes
 from ibbook._convex_curve import Points, read
 from ibbook._interior_point import Problem, check_tolerance, interior_point, to_boundary
+from ibbook._numbers import integer
 from ibbook._threads import deal
 from ibbook.closed_forms import binary_rate, gaussian_rate, water_level
 
@@ -94,7 +93,7 @@ def rate_distortion(
     """
     p, distortion = _problem(p, distortion)
     check_tolerance(tol)
-    _whole(max_iterations, "max_iterations", least=0)
+    max_iterations = integer(max_iterations, "max_iterations", 0)
     newton = partial(optimal_marginal, tol=tol, max_iterations=max_iterations)
     return _at_slopes(p, distortion, slopes(beta), newton, tol)
 
@@ -122,7 +121,7 @@ def blahut_arimoto(
     p(1) = 0.2376, gap 0.0002
     """
     p, distortion = _problem(p, distortion)
-    _whole(iterations, "iterations", least=1)
+    iterations = integer(iterations, "iterations", 1)
 
     def alternate(p: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
         q = torch.full_like(kernel[:, 0], 1 / kernel.shape[-1])
@@ -339,13 +338,8 @@ def _silent(p: Float64[Tensor, "b x"], spread: Float64[Tensor, "x j"]) -> Points
 
 def _problem(p: Any, distortion: Any) -> tuple[Tensor, Tensor]:
     p = distribution(p, "p")
-    if not isinstance(distortion, Tensor):
-        with contextlib.suppress(TypeError, ValueError):  # which `real` puts into words
-            distortion = torch.as_tensor(np.asarray(distortion, dtype=np.float64))
+    distortion = real(distortion, "distortion", infinite=True)
     never = distortion == math.inf
-    if isinstance(distortion, Tensor):
-        distortion = distortion.masked_fill(never, 0)
-    distortion = real(distortion, "distortion")
     if distortion.ndim != 2 or distortion.shape[0] != p.shape[-1] or not distortion.shape[1]:
         raise ValueError(
             f"distortion must have one row for each of the {p.shape[-1]} symbols of p and a column "
@@ -356,9 +350,4 @@ def _problem(p: Any, distortion: Any) -> tuple[Tensor, Tensor]:
             f"distortion must be finite for some reproduction of each symbol, but row "
             f"{never.all(1).nonzero()[0].item()} is all inf; allow one, or drop the symbol from p"
         )
-    return p, distortion.masked_fill(never, math.inf).to(p.device)
-
-
-def _whole(value: Any, name: str, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    return p, distortion.to(p.device)

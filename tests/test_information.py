@@ -700,7 +700,7 @@ NAN = float("nan")
         (lambda: mutual_information(HALF), "pxy must have at least 2 axes"),
         (lambda: total_correlation([[0.5, 0.6]]), "p sums to 1.1"),
         (lambda: total_correlation(0.5), "p must have at least 1 axes"),
-        (lambda: total_correlation(PAIR, variables=0), "variables must be .* at least 1, got 0"),
+        (lambda: total_correlation(PAIR, variables=0), "variables must be .* >= 1, got 0"),
         (lambda: total_correlation(PAIR, variables=3), "p must have at least 3 axes"),
         (lambda: total_correlation(PAIR, variables=1.5), "variables must be a whole number"),
         (lambda: conditional_mutual_information(PAIR), "pxyz must have at least 3 axes"),

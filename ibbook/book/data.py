@@ -70,7 +70,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     0
     """
     try:
-        chosen = [entry(arguments.name)] if arguments.name else [*registry().values()]
+        chosen = [entry(name) for name in ([arguments.name] if arguments.name else registry())]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

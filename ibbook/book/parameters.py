@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from papermill import inspect_notebook
 
+from ibbook._numbers import integer, number
 from ibbook.book.chapters import Chapter, either, mapping, notebook
 from ibbook.book.folders import BookError, text_of
 
@@ -75,11 +77,16 @@ def _typed(given: Any, kind: str) -> Value | None:
             given = int(given) if kind == "int" else float(given)
         except ValueError:
             return None
-    if kind == "float" and isinstance(given, int) and not isinstance(given, bool):
-        given = float(given)
-    if type(given) is not TYPES[kind] or (kind == "float" and not math.isfinite(given)):
+    try:
+        if kind == "int":
+            return integer(given, "it", -math.inf)
+        if kind == "float":
+            return float(number(given, "it"))
+    except ValueError:
         return None
-    return given
+    if kind == "bool" and isinstance(given, np.bool_):
+        return bool(given)
+    return given if type(given) is TYPES[kind] else None
 
 
 def parameters(chapter: Chapter) -> dict[str, Parameter]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
+from ibbook._numbers import integer
+
 if TYPE_CHECKING:  # reading a notebook needs nbformat, recording in one does not
     from nbformat import NotebookNode
 
@@ -64,8 +66,7 @@ def record(
         raise ValueError(
             f"name must read chapter.what in lower-case letters, digits and _, got {name!r}"
         )
-    if not isinstance(digits, int) or not 0 <= digits <= 15:
-        raise ValueError(f"digits must be an integer from 0 to 15, got {digits!r}")
+    digits = integer(digits, "digits", 0, 15)
     if not isinstance(label, str) or not label.strip() or "\n" in label:
         raise ValueError(f"label of {name} must say on one line what it is, got {label!r}")
     try:
@@ -77,7 +78,7 @@ def record(
     number = round(number, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
     row = Record(name=name, value=number, unit=unit, label=label, digits=digits)
     if seeds is not None:
-        row["seeds"] = seeds
+        row["seeds"] = integer(seeds, "seeds", 1)
     if against is not None:
         row["against"] = against
     text = f"{label}: {words(row)}"

@@ -110,7 +110,7 @@ def run(
             output.replace(aside)
             raise BookError(
                 f"{chapter.name} is not kept as a run: {' and '.join(differ)} changed while it "
-                f"ran. Its notebook is {aside}; give the command again for a run of what is there now"
+                f"ran. Its notebook is {aside}; give the command again for a run of what is now"
             )
         about = {
             "chapter": chapter.name,

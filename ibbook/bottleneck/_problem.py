@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -108,10 +107,3 @@ def lower(problem: Problem, one: Tensor, other: Tensor) -> Tensor:
 
 def pad(part: Tensor, columns: int) -> Tensor:
     return torch.nn.functional.pad(part, (0, columns - part.shape[-1]))
-
-
-def positive(value: Any, name: str, *, none: bool = False) -> None:
-    if value is None and none:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
+from ibbook._numbers import integer
 from ibbook._threads import threads
-from ibbook.bottleneck._problem import TINY, information, pad, positive
+from ibbook.bottleneck._problem import TINY, information, pad
 from ibbook.bottleneck._solver import solve
 
 SMALL = 128 * 128  # entries of a joint
@@ -108,8 +109,8 @@ def information_bottleneck(
     """
     pxy = _checks.distribution(pxy, "pxy", axes=2)
     beta = _checks.slopes(beta).to(pxy.device)
-    positive(clusters, "clusters", none=True)
-    positive(max_iterations, "max_iterations")
+    clusters = clusters if clusters is None else integer(clusters, "clusters", 1)
+    max_iterations = integer(max_iterations, "max_iterations", 1)
     if not isinstance(tol, int | float) or not 0 < tol < math.inf:
         raise ValueError(f"tol must be a positive number, got {tol!r}; 1e-8 is usual")
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:

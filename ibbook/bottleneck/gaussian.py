@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
-from ibbook.bottleneck._problem import positive
+from ibbook._numbers import integer
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def gaussian_bottleneck(
     """
     cov = _checks.covariance(cov, "cov")
     beta = _checks.slopes(beta).to(cov.device)
-    positive(dim_x, "dim_x")
+    dim_x = integer(dim_x, "dim_x", 1)
     if dim_x >= cov.shape[-1]:
         raise ValueError(
             f"dim_x must leave at least one axis for Y: below {cov.shape[-1]}, got {dim_x}"

@@ -29,15 +29,18 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
+from ibbook._numbers import integer
 from ibbook.datasets._grid import check_classes, classes_of, indices_of, integers, seeded
-from ibbook.datasets._images import Copies, Images, as_images, rows_of
+from ibbook.datasets._images import CHUNK, Copies, Images, as_images, rows_of
 
+CLASSES = 1_000_000  # of a factor whose values are not given, at most
 Render = Callable[[Int64[Tensor, "n k"]], UInt8[Tensor, "n c h w"]]
 
 
@@ -97,7 +100,7 @@ class Dataset:
         """
         values = tuple(torch.as_tensor(v, dtype=torch.float64) for v in factor_values)
         sizes = tuple(len(v) for v in values)
-        images = Images((math.prod(sizes), *shape), lambda rows: render(classes_of(rows, sizes)))
+        images = Images((math.prod(sizes), *shape), partial(_drawn, render, sizes))
         return cls(name, images, scale, source, tuple(factor_names), values)
 
     @classmethod
@@ -125,14 +128,15 @@ class Dataset:
         ((4, 1, 8, 8), [0, 1, 0, 1], ())
         """
         pictures = as_images(images, channels_last)
+        scale = integer(scale, "scale", 1, 255)
+        check_scale(pictures, scale)
         n = len(pictures)
         classes = None if factors is None else integers(factors, "factors", (n, None))
         if factor_values is not None:
             values = tuple(torch.as_tensor(v, dtype=torch.float64) for v in factor_values)
         elif classes is not None:
-            values = tuple(
-                torch.arange(int(column.max()) + 1, dtype=torch.float64) for column in classes.T
-            )
+            most = [integer(column.max(), "the largest class", -1, CLASSES) for column in classes.T]
+            values = tuple(torch.arange(high + 1, dtype=torch.float64) for high in most)
         else:
             values = ()
         sizes = tuple(len(v) for v in values)
@@ -237,11 +241,10 @@ class Dataset:
         [3, 1, 4]
         """
         rows = rows_of(indices, len(self)).reshape(-1).cpu()
-        on = Copies(rows)
-        read = self.images.read
+        read = partial(_chosen, self.images.read, Copies(rows))
         return replace(
             self,
-            images=Images((len(rows), *self.images.shape[1:]), lambda i: read(on(i.device)[i])),
+            images=Images((len(rows), *self.images.shape[1:]), read),
             labels=None if self.labels is None else self.labels[rows],
             classes=self.factors_at(rows),
             exact=None if self.exact is None else self.exact[rows],
@@ -333,3 +336,24 @@ class Dataset:
             return factor
         known = ", ".join(self.factor_names) or "none"
         raise ValueError(f"factor must be one of {self.name}'s ({known}), got {factor!r}")
+
+
+def check_scale(pictures: Images, scale: int) -> None:
+    """Refuse pictures that are brighter than white."""
+    if scale >= 255:
+        return
+    for start in range(0, len(pictures), CHUNK):
+        brightest = int(pictures[start : start + CHUNK].max())
+        if brightest > scale:
+            raise ValueError(
+                f"images has a pixel of {brightest}, above scale={scale}; scale is the value of a "
+                "white pixel, 255 for photographs"
+            )
+
+
+def _drawn(render: Render, sizes: tuple[int, ...], rows: Int64[Tensor, "n"]) -> Tensor:
+    return render(classes_of(rows, sizes))
+
+
+def _chosen(read: Render, on: Copies, rows: Int64[Tensor, "n"]) -> Tensor:
+    return read(on(rows.device)[rows])

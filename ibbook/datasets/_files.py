@@ -11,31 +11,43 @@ import json
 import os
 import shutil
 import sys
+import tempfile
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
 import platformdirs
 import requests
+import urllib3
 from filelock import FileLock
+from tqdm import tqdm
+
+from ibbook._paths import given
 
 REGISTRY = Path(__file__).parents[2] / "data" / "registry.toml"
 BLOCK = 1 << 20
+# A download is given up where it is larger than this, or slower after its first minute.
+LARGEST, PATIENCE, SLOWEST = 2e10, 60.0, 1e4  # bytes, seconds, bytes a second
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set: its name, its checksums `algorithm:digest`, and where to get it."""
+    """One file of a data set: its name, its checksums `algorithm:digest`, and where to get it.
+
+    `opens` reads so much of a file without checksums that no other is taken for it.
+    """
 
     name: str
     folder: str
     urls: tuple[str, ...]
     checksums: tuple[str, ...] = ()
     megabytes: float | None = None
+    opens: Callable[[Path], object] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -88,13 +100,21 @@ def cache_folder() -> Path:
     >>> cache_folder().is_absolute()
     True
     """
-    return Path(os.environ.get("IBBOOK_CACHE") or platformdirs.user_cache_dir("ibbook")).absolute()
+    if own := given("IBBOOK_CACHE"):
+        return own
+    try:
+        folder = Path(platformdirs.user_cache_dir("ibbook")).expanduser()
+    except (KeyError, RuntimeError):
+        folder = Path()
+    if folder.is_absolute():
+        return folder
+    return Path(tempfile.gettempdir(), f"ibbook-{os.getuid()}").absolute()  # a user without a home
 
 
 def find(file: File) -> Path | None:
     """The file in $IBBOOK_DATA or in the cache, or None."""
-    given = os.environ.get("IBBOOK_DATA")
-    for folder in ([Path(given).absolute()] if given else []) + [cache_folder()]:
+    own = given("IBBOOK_DATA")
+    for folder in (*([own] if own else []), cache_folder()):
         path = folder / file.folder / file.name
         if path.is_file():
             return path
@@ -133,6 +153,11 @@ def verify(path: Path, file: File, *, again: bool = False) -> None:
 def _refuse_altered(path: Path, file: File, known: dict) -> str:
     """The file's sha256, when it is the file that it should be."""
     wanted = dict(c.split(":", 1) for c in file.checksums)
+    if not wanted and not known and file.opens:
+        try:
+            file.opens(path)
+        except ValueError as error:
+            raise ValueError(f"{path} is refused: {error}") from None
     found = digests(path, {"sha256", *wanted})
     for algorithm, digest in wanted.items():
         if found[algorithm] != digest:
@@ -181,6 +206,8 @@ def whole(path: Path) -> Iterator[Path]:
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         yield part
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -213,6 +240,10 @@ def _fetch(file: File) -> Path:
     if path.exists() and not path.is_relative_to(cache_folder()):
         verify(path, file)
         return path
+    if path.exists():
+        with suppress(ValueError):  # a damaged one is dealt with below, by one process at a time
+            verify(path, file, again=True)
+            return path
     with FileLock(path.with_name(path.name + ".lock")):
         if path.exists():
             try:
@@ -228,7 +259,7 @@ def _fetch(file: File) -> Path:
         for url in file.urls:
             try:
                 with whole(path) as part:
-                    _download(url, part)
+                    _download(url, part, file.megabytes)
                     try:
                         sha256 = _refuse_altered(part, file, _read_note(path))
                     except ValueError as error:
@@ -248,12 +279,28 @@ def _fetch(file: File) -> Path:
     raise ConnectionError(message)
 
 
-def _download(url: str, part: Path) -> None:
-    import pooch  # which imports a progress bar that would warn in every notebook
-
-    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
+def _download(url: str, part: Path, megabytes: float | None) -> None:
+    most = LARGEST if megabytes is None else 1.1e6 * megabytes + 1e6
+    done, begun = 0, time.monotonic()
+    asked = {"stream": True, "timeout": 30, "headers": {"Accept-Encoding": "identity"}}
     try:
-        download(url, str(part), None)
+        with requests.get(url, **asked) as answer, part.open("wb") as stream:
+            answer.raise_for_status()
+            promised = int(answer.headers.get("Content-Length", 0))
+            hidden = not sys.stderr.isatty()
+            with tqdm(total=promised or None, unit="B", unit_scale=True, disable=hidden) as bar:
+                while block := answer.raw.read1(BLOCK):
+                    stream.write(block)
+                    bar.update(len(block))
+                    done += len(block)
+                    if done > most:
+                        raise ValueError(f"it is larger than {most / 1e6:.0f} MB, so another file")
+                    if time.monotonic() - begun > PATIENCE + done / SLOWEST:
+                        raise requests.Timeout(f"only {done} bytes came in {PATIENCE:.0f} seconds")
+            if done < promised:
+                raise requests.ConnectionError(f"it ended after {done} of {promised} bytes")
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(str(error)) from None
     except requests.RequestException:
         raise
     except OSError as error:

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from ibbook._numbers import integer
+
 
 def classes_of(indices: Int64[Tensor, "*m"], sizes: Sequence[int]) -> Int64[Tensor, "*m k"]:
     """The digits of an index in the mixed radix `sizes`, the last one fastest.
@@ -71,6 +73,4 @@ def seeded(seed: int) -> torch.Generator:
     >>> torch.randint(10, (3,), generator=seeded(0)).tolist()
     [4, 9, 3]
     """
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(integer(seed, "seed", 0, 2**63 - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,7 @@ class Images:
         >>> Images.held(torch.eye(3, dtype=torch.uint8))[[1]].tolist()
         [[0, 1, 0]]
         """
-        on = Copies(pictures)
-        return cls(tuple(pictures.shape), lambda rows: on(rows.device)[rows])
+        return cls(tuple(pictures.shape), partial(_rows, Copies(pictures)))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -76,13 +76,7 @@ def as_images(images: Any, channels_last: bool) -> Images:
         shape = (shape[0], 1, *shape[1:])
 
     if isinstance(images, np.memmap):
-
-        def read(rows: Int64[Tensor, "n"]) -> UInt8[Tensor, "n c h w"]:
-            order = rows.cpu().numpy()
-            part = torch.from_numpy(images[order]).to(rows.device)
-            return part.movedim(-1, 1) if channels_last else part.reshape(-1, *shape[1:])
-
-        return Images(shape, read)
+        return Images(shape, Mapped(images, None if channels_last else shape[1:]))
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
     return Images.held(
@@ -104,6 +98,35 @@ def block_mean(images: UInt8[Tensor, "n c h w"], size: int) -> UInt8[Tensor, "n 
     return ((total + block**2 // 2) // block**2).to(torch.uint8)
 
 
+class Mapped:
+    """Rows of a memory map: `shape` of each picture, or None where its channels come last."""
+
+    def __init__(self, pictures: np.memmap, shape: tuple[int, ...] | None) -> None:
+        self.pictures, self.shape = pictures, shape
+
+    def __call__(self, rows: Int64[Tensor, "n"]) -> UInt8[Tensor, "n c h w"]:
+        part = torch.from_numpy(self.pictures[rows.cpu().numpy()]).to(rows.device)
+        return part.movedim(-1, 1) if self.shape is None else part.reshape(-1, *self.shape)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process maps the file again, rather than be sent what it holds."""
+        whole = self.pictures
+        while isinstance(whole.base, np.memmap):
+            whole = whole.base
+        begin = whole.offset + self.pictures.ctypes.data - whole.ctypes.data
+        if not self.pictures.flags.c_contiguous:
+            return Mapped, (np.array(self.pictures), self.shape)
+        return _map_again, (whole.filename, begin, self.pictures.shape, self.shape)
+
+
+def _map_again(path: str, begin: int, size: tuple[int, ...], shape: Any) -> Mapped:
+    return Mapped(np.memmap(path, np.uint8, "r", begin, size), shape)
+
+
+def _rows(on: Copies, rows: Int64[Tensor, "n"]) -> Tensor:
+    return on(rows.device)[rows]
+
+
 class Copies:
     """A tensor, and its copy on each device that asked for one."""
 
@@ -116,12 +139,20 @@ class Copies:
             self.on[device] = self.original.to(device)
         return self.on[device]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Copies, (self.original,)
+
 
 def rows_of(key: Any, length: int) -> Int64[Tensor, "*m"]:
     """Any index into a set (number, slice, mask, array) as row numbers from 0."""
     if isinstance(key, slice):
         return torch.from_numpy(np.arange(*key.indices(length), dtype=np.int64))
-    rows = torch.as_tensor(key)
+    if isinstance(key, tuple):
+        raise IndexError(
+            f"pictures have one index, their number, got {key}; take axes of what comes back, "
+            "as in images[0][0], or give a list of numbers"
+        )
+    rows = torch.as_tensor(np.array(key) if isinstance(key, np.ndarray) else key)
     if rows.dtype == torch.bool:
         if rows.shape != (length,):
             raise IndexError(f"a mask must have shape ({length},), got {tuple(rows.shape)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ibbook._numbers import integer
 from ibbook.datasets._dataset import Dataset
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -29,8 +30,7 @@ def from_folder(path: Path | str, *, size: int = 64, grey: bool = False) -> Data
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise ValueError(f"path must be a folder of pictures, there is none at {folder}")
-    if not (isinstance(size, int) and size >= 1):
-        raise ValueError(f"size must be an integer >= 1, got {size!r}")
+    size = integer(size, "size", 1)
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS and f.is_file())
     if not files:
         raise ValueError(

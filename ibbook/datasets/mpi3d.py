@@ -6,12 +6,16 @@ import errno
 import math
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from filelock import FileLock
+from torch import Tensor
 
 from ibbook.datasets._dataset import Dataset
 from ibbook.datasets._files import cache_folder, room_for, whole
@@ -41,13 +45,9 @@ def dataset(path: Path, *, name: str, size: int = 64) -> Dataset:
     ...
     FileNotFoundError: [Errno 2] No such file or directory: 'mpi3d_real.npz'
     """
+    check(path)
     mapped = memory_map(path, "images", cache_folder() / "mpi3d")
-    n, grid = math.prod(FACTOR_SIZES), (*FACTOR_SIZES, *mapped.shape[-3:])
-    if mapped.shape[-3:] != (64, 64, 3) or mapped.shape not in (grid, (n, *grid[-3:])):
-        raise ValueError(
-            f"images of {path} must have shape {(n, 64, 64, 3)}, got {mapped.shape}; "
-            "the smaller release of the 2019 challenge has 460,800 pictures and is not this set"
-        )
+    n = math.prod(FACTOR_SIZES)
     data = Dataset.from_arrays(
         mapped.reshape(n, 64, 64, 3),
         factor_names=FACTOR_NAMES,
@@ -60,8 +60,34 @@ def dataset(path: Path, *, name: str, size: int = 64) -> Dataset:
         return data
     if size not in (32, 16):
         raise ValueError(f"size must be 64, 32 or 16, got {size!r}")
-    read = data.images.read
-    return replace(data, images=Images((n, 3, size, size), lambda r: block_mean(read(r), size)))
+    smaller = partial(_smaller, data.images.read, size)
+    return replace(data, images=Images((n, 3, size, size), smaller))
+
+
+def _smaller(read: Callable[[Tensor], Tensor], size: int, rows: Tensor) -> Tensor:
+    return block_mean(read(rows), size)
+
+
+def check(path: Path) -> None:
+    """Refuse what is no npz file with as many pictures of that shape; none of them is read.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "small.npz")
+    >>> np.savez(path, images=np.zeros((2, 64, 64, 3), np.uint8))
+    >>> check(path)
+    Traceback (most recent call last):
+    ValueError: images of /tmp/...
+    """
+    with _named(path), zipfile.ZipFile(path) as archive:
+        _, (dtype, shape, _), _ = _member(archive, "images", path)
+    n, grid = math.prod(FACTOR_SIZES), (*FACTOR_SIZES, *shape[-3:])
+    if dtype != np.uint8:
+        raise ValueError(f"images must be uint8, got {dtype} in {path}")
+    if shape[-3:] != (64, 64, 3) or shape not in (grid, (n, *grid[-3:])):
+        raise ValueError(
+            f"images of {path} must have shape {(n, 64, 64, 3)}, got {shape}; "
+            "the smaller release of the 2019 challenge has 460,800 pictures and is not this set"
+        )
 
 
 def memory_map(path: Path, key: str, folder: Path) -> np.memmap:
@@ -76,8 +102,16 @@ def memory_map(path: Path, key: str, folder: Path) -> np.memmap:
     >>> memory_map(folder / "a.npz", "images", folder).tolist()
     [0, 1, 2, 3, 4, 5]
     """
-    try:
+    with _named(path):
         return _map(path, key, folder)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever is damaged in an npz file is a ValueError that names it."""
+    try:
+        yield
+        return
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         damage = error
     except OSError as error:
@@ -87,17 +121,26 @@ def memory_map(path: Path, key: str, folder: Path) -> np.memmap:
     raise ValueError(f"{path} is not a whole npz file ({damage}); fetch it again")
 
 
-def _map(path: Path, key: str, folder: Path) -> np.memmap:
+Header = tuple[np.dtype, tuple[int, ...], bool]
+
+
+def _member(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[zipfile.ZipInfo, Header, int]:
+    """An array of an npz file: its place, its header, and how long that is."""
     member = f"{key}.npy"
+    if member not in archive.namelist():
+        raise ValueError(f"{path} holds {archive.namelist()}, not {member}")
+    info = archive.getinfo(member)
+    with archive.open(member) as stream:
+        header = dtype, shape, _ = _header(stream, path)
+        begin = stream.tell()
+    if info.file_size != begin + dtype.itemsize * math.prod(shape):
+        raise ValueError(f"{path} is cut short: {member} does not hold shape {shape}")
+    return info, header, begin
+
+
+def _map(path: Path, key: str, folder: Path) -> np.memmap:
     with zipfile.ZipFile(path) as archive:
-        if member not in archive.namelist():
-            raise ValueError(f"{path} holds {archive.namelist()}, not {member}")
-        info = archive.getinfo(member)
-        with archive.open(member) as stream:
-            dtype, shape, fortran = _header(stream, path)
-            begin = stream.tell()
-        if info.file_size != begin + dtype.itemsize * math.prod(shape):
-            raise ValueError(f"{path} is cut short: {member} does not hold shape {shape}")
+        info, (dtype, shape, fortran), begin = _member(archive, key, path)
         if info.compress_type == zipfile.ZIP_STORED:
             offset = _content(path, info) + begin
             return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
@@ -107,7 +150,7 @@ def _map(path: Path, key: str, folder: Path) -> np.memmap:
     return np.load(unpacked, mmap_mode="r", allow_pickle=False)
 
 
-def _header(stream: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...], bool]:
+def _header(stream: IO[bytes], path: Path) -> Header:
     try:
         version = np.lib.format.read_magic(stream)
         read = {
@@ -132,6 +175,8 @@ def _content(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
+    if target.exists():
+        return
     with FileLock(target.with_name(target.name + ".lock")):
         if target.exists():
             return

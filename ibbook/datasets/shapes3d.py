@@ -324,9 +324,10 @@ def _unpacked(path: Path, size: int) -> np.memmap:
     folder = cache_folder() / "shapes3d"
     folder.mkdir(parents=True, exist_ok=True)
     unpacked = folder / f"{path.stem}-{stat.st_size:x}-{stat.st_mtime_ns:x}-{size}.npy"
-    with FileLock(unpacked.with_suffix(".lock")):
-        if not unpacked.exists():
-            _unpack(path, unpacked, size)
+    if not unpacked.exists():
+        with FileLock(unpacked.with_suffix(".lock")):
+            if not unpacked.exists():
+                _unpack(path, unpacked, size)
     return np.load(unpacked, mmap_mode="r")
 
 

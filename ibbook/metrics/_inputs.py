@@ -15,12 +15,14 @@ ROUNDING = 1e-6  # spread, relative to max(1, |mean|), of a code that is constan
 
 NOTHING = 1e-12  # nats, or share of a variance or of a range, that is 0 but for rounding
 
+LARGEST = 1e50  # of codes and factors
+
 FEWEST = 10  # points that can be split into some to learn from and some to test on
 
 
 def read_codes(value: Any, name: str = "codes") -> Float64[Tensor, "*members n latents"]:
     """Codes of at least two points, finite, as float64 on their own device; dead ones set to 0."""
-    codes = real(value, name)
+    codes = _bounded(value, name)
     if codes.ndim < 2 or 0 in codes.shape:
         raise ValueError(
             f"{name} must have shape [*members, n, latents], none of them 0, got "
@@ -32,6 +34,16 @@ def read_codes(value: Any, name: str = "codes") -> Float64[Tensor, "*members n l
     return codes.masked_fill(spread <= ROUNDING * mean.abs().clamp(min=1), 0.0)
 
 
+def _bounded(value: Any, name: str) -> Float64[Tensor, "..."]:
+    numbers = real(value, name)
+    if (numbers.abs() > LARGEST).any():
+        raise ValueError(
+            f"{name} must lie within {LARGEST:g} of 0, where squares can be summed, got "
+            f"{numbers.abs().max().item():g}; divide them by their largest"
+        )
+    return numbers
+
+
 def alive(codes: Float64[Tensor, "*members n latents"]) -> Bool[Tensor, "*members latents"]:
     """Which codes from `read_codes` are not dead."""
     return (codes != 0).any(-2)
@@ -39,7 +51,7 @@ def alive(codes: Float64[Tensor, "*members n latents"]) -> Bool[Tensor, "*member
 
 def read_factors(value: Any, codes: Tensor) -> Float64[Tensor, "n k"]:
     """Factors of the same points as `codes`, none of them constant, on the device of `codes`."""
-    factors = real(value, "factors").to(codes.device)
+    factors = _bounded(value, "factors").to(codes.device)
     if factors.ndim != 2 or factors.shape[1] == 0:
         raise ValueError(f"factors must have shape [n, k], got {tuple(factors.shape)}")
     if len(factors) != codes.shape[-2]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from ibbook._numbers import integer
 from ibbook.datasets._grid import seeded
 from ibbook.metrics._inputs import NOTHING, alive, read_classes, read_codes, split, standardised
 
@@ -46,8 +47,7 @@ def beta_vae_score(
     >>> beta_vae_score(factors, factors, train=200, test=100).item()
     1.0
     """
-    if not isinstance(pairs, int) or pairs < 1:
-        raise ValueError(f"pairs must be a whole number of at least 1, got {pairs!r}")
+    pairs = integer(pairs, "pairs", 1)
     codes = read_codes(codes)
     labels, rows = _drawn(codes, factors, train, test, pairs, 2, seed)
     rows = rows.to(codes.device)
@@ -87,8 +87,7 @@ def factor_vae_score(
     >>> factor_vae_score(factors, factors, train=200, test=100).item()
     1.0
     """
-    if not isinstance(size, int) or size < 2:
-        raise ValueError(f"size must be a whole number of at least 2, got {size!r}")
+    size = integer(size, "size", 2)
     if not threshold >= 0:
         raise ValueError(f"threshold must be >= 0, got {threshold!r}")
     codes = read_codes(codes)
@@ -123,9 +122,7 @@ def _drawn(
     classes = [column.cpu() for column in read_classes(factors, codes)]
     if len(classes) < 2:
         raise ValueError("factors must have at least 2 columns for a score that tells them apart")
-    for name, count in (("train", train), ("test", test)):
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+    train, test = integer(train, "train", 1), integer(test, "test", 1)
     generator = seeded(seed)
     labels = torch.randint(len(classes), (train + test,), generator=generator)
     rows = torch.empty(train + test, groups, size, dtype=torch.int64)

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ibbook._numbers import integer
 from ibbook.information import entropy_from_counts, mutual_information_from_counts
 from ibbook.metrics._inputs import (
     NOTHING,
@@ -162,8 +163,7 @@ def _contingency(
     binning: Binning,
 ) -> list[Float64[Tensor, "all latents bins classes"]]:
     """For each factor, how often each bin of each code of all members meets each class."""
-    if not isinstance(bins, int) or bins < 2:
-        raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
+    bins = integer(bins, "bins", 2)
     rows = codes.mT.reshape(-1, codes.shape[-2]).contiguous()
     cell = torch.arange(len(rows), device=codes.device)[:, None] * bins
     cell = cell + _binned(rows, bins, binning)

@@ -91,7 +91,7 @@ def test_a_name_that_is_not_chapter_dot_what_is_refused(name):
 
 @pytest.mark.parametrize("digits", [-1, 16, 2.0, "4"])
 def test_digits_are_checked(digits):
-    with pytest.raises(ValueError, match="digits must be an integer from 0 to 15"):
+    with pytest.raises(ValueError, match="digits must be a whole number from 0 to 15"):
         record("coin.bias", 1.0, "Bias", digits=digits)
 
 

@@ -8,6 +8,7 @@ import io
 import itertools
 import math
 import os
+import pickle
 import struct
 import zipfile
 
@@ -223,7 +224,7 @@ def test_arrays_that_do_not_fit_are_refused(message, options):
     [
         ("n must lie in 1..120", lambda d: d.sample(121)),
         ("n must lie in 1..120", lambda d: d.sample(0)),
-        ("seed must be an integer >= 0, got -1", lambda d: d.sample(3, seed=-1)),
+        ("seed must be a whole number from 0 to .*, got -1", lambda d: d.sample(3, seed=-1)),
         ("sum to at most 1", lambda d: d.split(0.7, 0.7)),
         ("must be positive", lambda d: d.split(0.5, -0.1)),
         ("must be positive", lambda d: d.split()),
@@ -598,3 +599,57 @@ def test_factors_and_labels_may_be_tensors():
         torch.zeros(4, 8, 8, dtype=torch.uint8), factors=labels[:, None], labels=labels
     )
     assert data.factors[:, 0].tolist() == data.labels.tolist() == [0, 1, 0, 1]
+
+
+def again(data: Dataset) -> Dataset:
+    """The set as another process is given it."""
+    return pickle.loads(pickle.dumps(data))
+
+
+def test_every_kind_of_set_can_be_sent_to_another_process(small_mpi3d, tmp_path):
+    np.savez(tmp_path / "a.npz", images=small_mpi3d)
+    np.save(tmp_path / "b.npy", small_mpi3d[..., 0])
+    mapped = np.load(tmp_path / "b.npy", mmap_mode="r")
+    sets = [
+        load("digits"),
+        load("dsprites", size=16),
+        load("gaussian-factors", n=10),
+        mpi3d.dataset(tmp_path / "a.npz", name="mpi3d-toy"),
+        mpi3d.dataset(tmp_path / "a.npz", name="mpi3d-toy", size=16),
+        Dataset.from_arrays(mapped),
+        Dataset.from_arrays(mapped[3:9]),
+        Dataset.from_arrays(mapped[::2]),
+        Dataset.from_arrays(small_mpi3d, channels_last=True),
+    ]
+    for data in (*sets, *(data.select([4, 0, 2]) for data in sets)):
+        sent = again(data)
+        assert sent.name == data.name
+        assert torch.equal(sent.images[[2, 0]], data.images[[2, 0]])
+    assert len(pickle.dumps(Dataset.from_arrays(mapped))) < 2000  # the file, not what it holds
+
+
+def test_pixels_brighter_than_white_are_refused(tmp_path):
+    pictures = np.zeros((5000, 2, 2), np.uint8)
+    pictures[4500, 1, 1] = 17
+    assert Dataset.from_arrays(pictures, scale=17).scale == 17
+    np.save(tmp_path / "a.npy", pictures)
+    for images in (pictures, np.load(tmp_path / "a.npy", mmap_mode="r")):
+        with pytest.raises(ValueError, match="a pixel of 17, above scale=16"):
+            Dataset.from_arrays(images, scale=16)
+    for scale in (0, 256, 1.5, True, "255"):
+        with pytest.raises(ValueError, match="scale must be a whole number from 1 to 255"):
+            Dataset.from_arrays(pictures, scale=scale)
+    assert type(Dataset.from_arrays(pictures, scale=np.int64(255)).scale) is int
+
+
+def test_an_index_of_two_axes_is_no_list_of_rows():
+    images = load("digits").images
+    for key in ((0, 0), (slice(2), 0), (0,)):
+        with pytest.raises(IndexError, match="pictures have one index, their number"):
+            images[key]
+    assert images[[0, 0]].shape == (2, 1, 8, 8)
+
+
+def test_a_class_of_a_thousand_million_is_refused_before_it_takes_eight_gigabytes():
+    with pytest.raises(ValueError, match=r"the largest class must be a whole number .* 1000000"):
+        Dataset.from_arrays(np.zeros((2, 2, 2), np.uint8), factors=[[0], [10**9]])

@@ -11,6 +11,7 @@ import http.server
 import json
 import math
 import os
+import pwd
 import re
 import signal
 import socket
@@ -19,15 +20,15 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pooch
 import pytest
 
 from ibbook.book.data import add_commands
-from ibbook.datasets import _files, dsprites, load
+from ibbook.datasets import _files, dsprites, load, mpi3d
 from ibbook.datasets._files import Entry, File, digests, fetch, find, registry, require, verify
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -63,13 +64,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how == "absent":
             self.send_error(404)
             return
+        content = self.own if how == "own" else CONTENT
         self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
+        if how != "endless":
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if how == "altered":
             self.wfile.write(CONTENT[::-1])
         elif how == "cut":
             self.wfile.write(CONTENT[:1000])
+        elif how == "endless":
+            with suppress(OSError):
+                while not self.server.release.is_set():
+                    self.wfile.write(CONTENT)
+        elif how == "dribble":
+            with suppress(OSError):
+                while not self.server.release.wait(0.05):
+                    self.wfile.write(b"x")
         elif how == "slow":
             time.sleep(2)
             self.wfile.write(CONTENT)
@@ -78,7 +89,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             self.server.release.wait(30)
         else:
-            self.wfile.write(CONTENT)
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -93,7 +104,7 @@ def server():
         running.release.set()
         running.shutdown()
         thread.join()
-    with warnings.catch_warnings():  # pooch leaves the socket of a broken answer to Python
+    with warnings.catch_warnings():  # requests leaves the socket of a broken answer to Python
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
@@ -172,21 +183,99 @@ def test_a_damaged_file_in_the_cache_is_kept_aside_and_fetched_again(server, fol
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
 def test_a_full_disk_is_named_by_the_system(server):
     with pytest.raises(OSError, match="No space left on device while writing") as error:
-        _files._download(server.url("good"), Path("/dev/full"))
+        _files._download(server.url("good"), Path("/dev/full"), 1)
     assert error.value.errno == errno.ENOSPC
 
 
 def test_a_disk_that_fills_up_leaves_no_half_file(server, folders, monkeypatch):
-    class Filling(pooch.HTTPDownloader):
-        def __call__(self, url: str, output_file: str, pooch: object) -> None:
-            Path(output_file).write_bytes(CONTENT[:500])
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def fill(*_: object, **__: object) -> None:
+        next((folders / "cache" / "made").glob("*.part")).write_bytes(CONTENT[:500])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pooch, "HTTPDownloader", Filling)
+    monkeypatch.setattr(_files, "tqdm", fill)
     with pytest.raises(OSError, match="IBBOOK_CACHE") as error:
         fetch(made(server.url("good"), server.url("good")))
     assert error.value.errno == errno.ENOSPC
     assert left(folders) == set()
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "kind"),
+    [("endless", "larger than 2 MB", ValueError), ("dribble", "bytes came in", ConnectionError)],
+)
+def test_a_download_without_an_end_is_given_up(server, folders, monkeypatch, how, words, kind):
+    monkeypatch.setattr(_files, "PATIENCE", 0.3)
+    with pytest.raises(kind, match=words):
+        fetch(made(server.url(how)))
+    assert left(folders) == set()
+
+
+def test_a_complete_file_of_another_user_needs_no_lock(server, folders, monkeypatch):
+    path = folders / "cache" / "made" / "a.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "a.bin.lock")
+
+    monkeypatch.setattr(_files, "FileLock", refuse)
+    assert fetch(made(server.url("good"))) == [path]
+    path.write_bytes(CONTENT[:9])
+    with pytest.raises(PermissionError):
+        fetch(made(server.url("good")))
+
+
+def test_homes_are_expanded_and_a_user_without_one_has_a_cache(folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(folders / "home"))
+    monkeypatch.setenv("IBBOOK_DATA", "~/sets")
+    monkeypatch.setenv("IBBOOK_CACHE", "~/cache")
+    path = folders / "home" / "sets" / "made" / "a.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    assert _files.cache_folder() == folders / "home" / "cache"
+    assert require(made("http://nowhere")) == [path]
+
+    monkeypatch.setenv("IBBOOK_DATA", str(folders / "home" / "sets"))
+    for name in ("HOME", "IBBOOK_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(*_: object) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert require(made("http://nowhere")) == [path]
+    assert _files.cache_folder().is_absolute()
+    assert "~" not in str(_files.cache_folder())
+    monkeypatch.setenv("IBBOOK_DATA", "~/sets")
+    with pytest.raises(ValueError, match="stands for a home folder that is not known here"):
+        require(made("http://nowhere"))
+
+
+@pytest.mark.parametrize("content", [b"<html/>\r\n", b"PK\5\6" + bytes(18), b""])
+def test_what_is_no_such_file_is_refused_before_its_hash_is_recorded(
+    server, folders, monkeypatch, content
+):
+    """mpi3d-toy and mpi3d-real have no known checksum: a portal's page must not take its place."""
+    name = "mpi3d-toy"
+    monkeypatch.setattr(mpi3d, "FACTOR_SIZES", (2, 1, 1, 1, 1, 1, 1))
+    file = replace(registry()[name].files[0], urls=(server.url("own"),))
+    known = registry() | {name: replace(registry()[name], files=(file,))}
+    monkeypatch.setattr("ibbook.datasets._files.registry", lambda: known)
+    pictures = folders / "right.npz"
+    np.savez(pictures, images=np.zeros((3, 64, 64, 3), np.uint8))
+    for wrong in (content, pictures.read_bytes()):
+        monkeypatch.setattr(Handler, "own", wrong, raising=False)
+        assert ibbook("fetch", name) == 1
+        given = folders / "cache" / "mpi3d" / file.name
+        given.write_bytes(wrong)
+        assert ibbook("check", name) == 1
+        with pytest.raises(ValueError, match="is refused"):
+            load(name)
+        given.unlink()
+    np.savez(pictures, images=np.zeros((2, 64, 64, 3), np.uint8))
+    monkeypatch.setattr(Handler, "own", pictures.read_bytes(), raising=False)
+    assert ibbook("fetch", name) == 0
+    assert len(load(name)) == 2
 
 
 def test_a_disk_without_room_is_refused_before_the_download(server, folders):

@@ -67,7 +67,7 @@ def test_what_is_no_set_of_pictures_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"holds no picture; known endings are \.bmp"):
         from_folder(tmp_path)
     draw(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="size must be an integer >= 1, got 0"):
+    with pytest.raises(ValueError, match="size must be a whole number >= 1, got 0"):
         from_folder(tmp_path, size=0)
     draw(tmp_path / "b.png", shape=(9, 9, 3))
     with pytest.raises(ValueError, match=r"b\.png has 9x9 pixels, .*a\.png has 12x9; bring all"):

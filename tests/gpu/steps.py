@@ -41,7 +41,7 @@ STEPS = (
 # What ibbook imports and these steps do not use; a lent machine lacks the first two, and what a
 # dry run must do without as well.
 UNUSED = ("lightgbm", "platformdirs", "h5py", "requests")
-ABSENT = ("IPython", "ipykernel", "jupytext", "nbclient", "nbformat", "nbval", "papermill", "pooch")
+ABSENT = ("IPython", "ipykernel", "jupytext", "nbclient", "nbformat", "nbval", "papermill")
 
 
 @dataclass

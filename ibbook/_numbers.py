@@ -1,0 +1,57 @@
+"""One number, of Python, numpy or torch alike, as Python's own; everything else is refused."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+
+def integer(value: Any, name: str, least: float, most: float = math.inf) -> int:
+    """A whole number within limits.
+
+    >>> import torch
+    >>> integer(np.int64(3), "steps", 1), integer(torch.tensor(3), "steps", 1)
+    (3, 3)
+    >>> integer(2.5, "steps", 1)
+    Traceback (most recent call last):
+    ValueError: steps must be a whole number >= 1, got 2.5
+    """
+    try:
+        whole = None if _is_boolean(value) else operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        whole = None
+    if whole is None or not least <= whole <= most:
+        limits = f"from {least} to {most}" if most < math.inf else f">= {least}"
+        raise ValueError(f"{name} must be a whole number {limits}, got {value!r}")
+    return whole
+
+
+def number(value: Any, name: str) -> float:
+    """A finite real number; those that were integers stay so.
+
+    >>> number(np.float32(0.5), "beta"), number(np.int64(4), "beta")
+    (0.5, 4)
+    >>> number("4", "beta")
+    Traceback (most recent call last):
+    ValueError: beta must be a finite number, got '4'
+    """
+    try:
+        if _is_boolean(value) or isinstance(value, str | bytes) or np.ndim(value):
+            raise TypeError
+        found = value.item() if hasattr(value, "item") else value
+        found = found if type(found) is int else float(found)
+        if math.isfinite(found):
+            return found
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass
+    raise ValueError(f"{name} must be a finite number, got {value!r}")
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) or str(getattr(value, "dtype", "")) in (
+        "bool",
+        "torch.bool",
+    )
