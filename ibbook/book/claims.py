@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ibbook.book import expressions
+from ibbook.book.folders import BookError, text_of
 from ibbook.book.numbers import blank
 from ibbook.book.records import Record
 
@@ -58,9 +59,9 @@ def claims(book: Path) -> dict[str, Claim]:
     if not path.exists():
         return {}
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(text_of(path))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"data/claims.toml is broken: {error}") from None
+        raise BookError(f"data/claims.toml is broken: {error}") from None
     found = {}
     for chapter, table in tables.items():
         for what, claim in table.items() if isinstance(table, dict) else [("", table)]:
@@ -70,22 +71,22 @@ def claims(book: Path) -> dict[str, Claim]:
 
 def _claim(where: str, given: Any) -> Claim:
     if not isinstance(given, dict) or not {"claim"} < set(given) <= set(Claim._fields):
-        raise ValueError(
+        raise BookError(
             f"{where} must be a table of claim and tolerance, or holds, or both, got {given!r}"
         )
     found = Claim(**given)
     if not isinstance(found.claim, str) or not found.claim.strip():
-        raise ValueError(f"{where} must state its claim in a sentence, got {found.claim!r}")
+        raise BookError(f"{where} must state its claim in a sentence, got {found.claim!r}")
     tolerance = found.tolerance
     if tolerance is not None and (
         type(tolerance) not in (int, float) or not 0 < tolerance < math.inf
     ):
-        raise ValueError(f"{where} needs a tolerance above 0, in its unit, got {tolerance!r}")
+        raise BookError(f"{where} needs a tolerance above 0, in its unit, got {tolerance!r}")
     if found.holds is not None:
         try:
             expressions.holds(found.holds, dict.fromkeys(expressions.names(found.holds), 1.0))
         except (ValueError, AttributeError) as error:
-            raise ValueError(f"{where}: holds {error}") from None
+            raise BookError(f"{where}: holds {error}") from None
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
 import subprocess
 import sys
@@ -159,6 +160,24 @@ def test_mixed_types_of_a_parameter_reach_a_parquet_file(write, monkeypatch, tmp
     assert main(["run", "0"]) == main(["run", "1"]) == 0
     assert main(["collect", "-o", str(tmp_path / "x.parquet")]) == 0
     assert list(pd.read_parquet(tmp_path / "x.parquet")["size"]) == ["1", "a"]
+
+
+def test_a_terminal_without_a_letter_shows_its_number(write):
+    chapter = write()
+    chapter.text.write_text(chapter.text.read_text().replace("A coin", "A \u03b2-coin"))
+    latin = os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    done = subprocess.run([IBBOOK, "list"], env=latin, capture_output=True, check=True)
+    assert done.stdout.startswith(rb"01-coin: A \u03b2-coin")
+
+
+def test_broken_claims_are_one_line(book, write, capsys):
+    write()
+    for content in (b"[coin", b"\xff", b"[coin.bias]\nclaim = 3"):
+        (book / "data" / "claims.toml").write_bytes(content)
+        assert main(["claims"]) == 2
+        said = capsys.readouterr().err
+        assert "claims.toml" in said
+        assert said.count("\n") == 1
 
 
 def test_collect_passes_over_what_a_build_of_the_site_left(book, write, monkeypatch, capsys):
