@@ -31,6 +31,8 @@ def faults(text: str) -> Iterator[str]:
         elif top < 4 and (match := TITLES.fullmatch(line)) and not code:
             what = f"a formula in its {match[1]} stays raw; write the letter, such as β"
             yield f"line {number}: {what}"
+        if not code and line.startswith("%"):
+            yield f"line {number}: it begins with %, so it is a comment that no page shows"
         if code or "|" not in line:
             cells = 0
         elif cells:

@@ -69,6 +69,12 @@ def record(
     digits = integer(digits, "digits", 0, 15)
     if not isinstance(label, str) or not label.strip() or "\n" in label:
         raise ValueError(f"label of {name} must say on one line what it is, got {label!r}")
+    for what, text in (("label", label), ("unit", unit), ("against", against or "")):
+        if not isinstance(text, str) or "$" in text:
+            raise ValueError(
+                f"{what} of {name} must be plain words, without a formula, got {text!r}; "
+                "write the letter itself, such as β"
+            )
     try:
         number = float(value)
     except (TypeError, ValueError, RuntimeError):

@@ -89,6 +89,12 @@ def test_a_name_that_is_not_chapter_dot_what_is_refused(name):
         record(name, 1.0, "Bias")
 
 
+@pytest.mark.parametrize("part", [{"label": r"$\beta$"}, {"unit": "$m$"}, {"against": "$x$"}])
+def test_a_formula_in_the_words_of_a_record_would_stay_raw(part):
+    with pytest.raises(ValueError, match="must be plain words, without a formula"):
+        record("coin.bias", 1.0, **{"label": "Bias"} | part)
+
+
 @pytest.mark.parametrize("digits", [-1, 16, 2.0, "4"])
 def test_digits_are_checked(digits):
     with pytest.raises(ValueError, match="digits must be a whole number from 0 to 15"):

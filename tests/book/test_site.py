@@ -478,6 +478,7 @@ FAULTS = {
     ":::{card} A\n:link: javascript:alert(1)\nx\n:::": "javascript:alert(1)",
     "{button}`press <javascript:alert(2)>`": "javascript:alert(2)",
     "| a | b |\n|---|---|\n| $p(x|y)$ | 1 |": "a bar within a cell of a table ends it",
+    "Of all,\n% of them": "it begins with %, so it is a comment",
     "$$x$$ (eq-s-entropy)": 'Duplicate identifier in project "eq-s-entropy"',
 }
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from ibbook._origin import seal
 from ibbook.datasets import Dataset, load
 from ibbook.metrics import active_units, i_m, mig, rate, sap
 from ibbook.networks import conv
@@ -108,8 +109,8 @@ def part(run: Run, seed: int) -> None:
             "warm_up": 0,
         }
         name = f"{CHAPTERS[l2]}-gpu-beta-{beta:g}-seed-{seed}.json"
-        kept_run = {"chapter": CHAPTERS[l2], **about, "parameters": parameters}
-        write(kept / name, kept_run | {"records": records})
+        kept_run = {"chapter": CHAPTERS[l2], **about, "parameters": parameters, "records": records}
+        write(kept / name, kept_run | {"seal": seal(kept_run)})
         results.setdefault("kept", {})[name] = records
     fitting = "all" if results["all_steps"] else f"of {profile['steps']}"
     run.save(
