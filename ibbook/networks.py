@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ibbook._numbers import integer
 from ibbook.noise import uniform
 
 Latent = Literal["gaussian", "categorical", "point", "none"]
@@ -68,9 +69,11 @@ class Network:
             raise ValueError(f"initial must be 'uniform' or 'glorot', got {self.initial!r}")
         if len(self.picture) != 3:
             raise ValueError(f"picture must be (channels, height, width), got {self.picture}")
-        sizes = (*self.picture, self.latents, self.outputs, *self.encoder, *self.decoder)
-        if any(not isinstance(n, int) or n < 1 for n in sizes):
-            raise ValueError(f"sizes must be positive integers, got {self}")
+        for name in ("latents", "outputs"):
+            object.__setattr__(self, name, integer(getattr(self, name), name, 1))
+        for name in ("picture", "encoder", "decoder"):
+            sizes = tuple(integer(size, f"a size in {name}", 1) for size in getattr(self, name))
+            object.__setattr__(self, name, sizes)
         if self.latent == "none" and (self.decoder or self.latents != self.outputs):
             raise ValueError(
                 "latent 'none' leaves no decoder and as many latents as outputs, "

@@ -88,4 +88,4 @@ def _uniform(
     key = ((seeds & WORD)[:, None], (seeds >> 32 & WORD)[:, None])
     draws = philox((word.expand(size) for word in words), key)
     draws = draws.permute(1, 2, 3, 0).flatten(2)[..., :count]
-    return ((draws + 0.5) / 2**32).float()
+    return (draws.float() + 0.5) / 2**32  # whatever the default precision is

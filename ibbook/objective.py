@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from ibbook._numbers import integer, number
 from ibbook.schedules import Schedule
 
 Output = Literal["bernoulli", "gaussian", "categorical"]
@@ -58,8 +59,9 @@ class Objective:
     variance: float | Literal["learned"] = 1.0
 
     def __post_init__(self) -> None:
-        check_beta(self.beta)
-        check_l2(self.l2)
+        plain = {"beta": check_beta(self.beta), "l2": check_weight(self.l2, "l2")}
+        for name, value in (plain | {"anchors": _anchors(self.anchors)}).items():
+            object.__setattr__(self, name, value)
         if self.output not in ("bernoulli", "gaussian", "categorical"):
             raise ValueError(
                 f"output must be 'bernoulli', 'gaussian' or 'categorical', got {self.output!r}"
@@ -73,23 +75,23 @@ class Objective:
             )
         if self.l2 and self.target == "labels":
             raise ValueError(f"l2 compares images, but target is 'labels'; got l2={self.l2}")
-        if self.variance != "learned" and not 0 < self.variance < math.inf:
-            raise ValueError(
-                f"variance must be positive and finite, or 'learned', got {self.variance!r}"
-            )
-        for latent, strength in self.anchors.items():
-            if not (isinstance(latent, int) and latent >= 0 and 0 <= strength <= 1):
+        if self.variance != "learned":
+            try:
+                object.__setattr__(self, "variance", number(self.variance, "variance"))
+                wrong = self.variance <= 0
+            except ValueError:
+                wrong = True
+            if wrong:
                 raise ValueError(
-                    f"anchors must map a latent's index to a strength in [0, 1], "
-                    f"got {{{latent!r}: {strength!r}}}"
+                    f"variance must be positive and finite, or 'learned', got {self.variance!r}"
                 )
 
     def betas(
         self, *, step: int | Sequence[int], latents: int, beta: Beta | None = None
     ) -> Float[Tensor, "*steps latents"]:
         """The weight of each latent's divergence at a step, or some; `beta` is a member's own."""
-        value = self.beta if beta is None else beta
-        each = [value] if isinstance(value, float | int | Schedule) else value
+        value = self.beta if beta is None else check_beta(beta)
+        each = value if isinstance(value, list) else [value]
         each = [b(step) if isinstance(b, Schedule) else np.full(np.shape(step), b) for b in each]
         weights = torch.as_tensor(np.stack(each, -1), dtype=torch.float32)
         weights = weights.expand(*np.shape(step), latents).clone()
@@ -174,17 +176,47 @@ def squared_error(
     return (output - target).square().sum(-1)
 
 
-def check_beta(beta: Beta) -> None:
-    """A ValueError unless `beta` is schedules and finite numbers >= 0, one or more."""
-    each = [beta] if isinstance(beta, float | int | Schedule) else beta
-    values = torch.as_tensor([0.0 if isinstance(b, Schedule) else b for b in each]).double()
-    if values.ndim > 1 or values.numel() == 0:
+def check_beta(beta: Beta) -> Beta:
+    """`beta` in Python's own numbers: schedules and finite numbers >= 0, one or more.
+
+    >>> check_beta(np.array([1, 4]))
+    [1, 4]
+    """
+    if isinstance(beta, Schedule):
+        return beta
+    if np.ndim(beta) == 0:
+        return check_weight(beta, "beta")
+    if np.ndim(beta) > 1 or not len(beta):
         raise ValueError(f"beta must be a number or one for each latent, got {beta!r}")
-    if not ((values >= 0) & values.isfinite()).all():
-        raise ValueError(f"beta must be finite and >= 0, got {beta!r}")
+    return [b if isinstance(b, Schedule) else check_weight(b, "beta") for b in beta]
 
 
-def check_l2(l2: float) -> None:
-    """A ValueError unless `l2` is a finite number >= 0."""
-    if not 0 <= l2 < math.inf:
-        raise ValueError(f"l2 must be finite and >= 0, got {l2!r}")
+def check_weight(value: float, name: str) -> float:
+    """A finite number >= 0.
+
+    >>> check_weight(np.float32(0.5), "l2")
+    0.5
+    """
+    try:
+        weight = number(value, name)
+    except ValueError:
+        weight = -1.0
+    if weight < 0:
+        raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
+    return weight
+
+
+def _anchors(given: Mapping[int, float]) -> dict[int, float]:
+    anchors = {}
+    for latent, strength in given.items():
+        try:
+            anchors[integer(latent, "latent", 0)] = weight = number(strength, "strength")
+            wrong = not 0 <= weight <= 1
+        except ValueError:
+            wrong = True
+        if wrong:
+            raise ValueError(
+                f"anchors must map a latent's index to a strength in [0, 1], "
+                f"got {{{latent!r}: {strength!r}}}"
+            )
+    return anchors

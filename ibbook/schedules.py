@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64
+
+from ibbook._numbers import integer, number
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,19 @@ class Schedule:
     knots: tuple[tuple[float, float], ...]
 
     def __post_init__(self) -> None:
+        try:
+            plain = tuple((number(t, "step"), number(b, "beta")) for t, b in self.knots)
+        except ValueError:
+            raise ValueError(
+                f"step and beta must be finite and >= 0 at every knot, got {self.knots}"
+            ) from None
+        object.__setattr__(self, "knots", plain)
         if not self.knots or any(a[0] > b[0] for a, b in pairwise(self.knots)):
             raise ValueError(f"knots must be (step, beta) in order of step, got {self.knots}")
-        if any(not 0 <= beta < math.inf for _, beta in self.knots):
-            raise ValueError(f"beta must be finite and >= 0 at every knot, got {self.knots}")
+        if any(beta < 0 for _, beta in self.knots):
+            raise ValueError(
+                f"step and beta must be finite and >= 0 at every knot, got {self.knots}"
+            )
 
     def __call__(self, step: int | Sequence[int]) -> float | Float64[np.ndarray, "steps"]:
         values = np.interp(step, *zip(*self.knots, strict=True))
@@ -51,8 +61,7 @@ def linear(start: float, stop: float, steps: int, *, begin: int = 0) -> Schedule
     >>> [linear(0, 1, 4)(t) for t in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    steps, begin = integer(steps, "steps", 1), number(begin, "begin")
     return Schedule(((begin, start), (begin + steps, stop)))
 
 
@@ -67,8 +76,8 @@ def cyclical(
     >>> [anneal(t) for t in (0, 4, 16, 31, 32, 48, 500)]
     [0.0, 0.25, 1.0, 1.0, 0.0, 1.0, 1.0]
     """
-    if not 1 <= cycles <= total:
-        raise ValueError(f"cycles must lie in 1..total={total}, got {cycles}")
+    total = number(total, "total")
+    cycles = integer(cycles, "cycles", 1, total)
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
     period = total / cycles
@@ -85,9 +94,8 @@ def staircase(factor: float, every: int, steps: int) -> Schedule:
     >>> [decay(t) for t in (0, 9, 10, 19, 20, 29)]
     [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
-    if not (every >= 1 and steps >= 1):
-        raise ValueError(f"every and steps must be at least 1, got {every} and {steps}")
-    if not 0 <= factor < math.inf:
+    every, steps = integer(every, "every", 1), integer(steps, "steps", 1)
+    if number(factor, "factor") < 0:
         raise ValueError(f"factor must be finite and >= 0, got {factor}")
     levels = [(k * every, factor**k) for k in range(-(-steps // every))]
     return Schedule(tuple((t, f) for start, f in levels for t in (start, start + every)))

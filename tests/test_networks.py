@@ -162,7 +162,7 @@ def test_without_a_code_the_encoder_gives_the_output():
     ("make", "message"),
     [
         (lambda: mlp((8, 8), latents=2), r"picture must be \(channels, height, width\)"),
-        (lambda: mlp((1, 8, 8), latents=0), "sizes must be positive integers"),
+        (lambda: mlp((1, 8, 8), latents=0), "latents must be a whole number >= 1, got 0"),
         (lambda: mlp((1, 8, 8), latents=2, latent="beta"), "'point' or 'none', got 'beta'"),
         (lambda: mlp((1, 8, 8), latents=2, latent="none"), "leaves no decoder and as many latents"),
         (

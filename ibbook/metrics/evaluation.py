@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from scipy.stats import bootstrap
 from torch import Tensor
 
+from ibbook._numbers import integer
 from ibbook.datasets import Dataset
 from ibbook.datasets._grid import seeded
 from ibbook.metrics.interventions import beta_vae_score, factor_vae_score
@@ -109,11 +110,18 @@ def _draw(
     seed: int,
 ) -> tuple[Float[Tensor, "members n latents"], Int64[Tensor, "n k"]]:
     """The codes of one sample of pictures, and its factors that vary."""
+    if integer(points, "points", 1) > len(dataset):
+        raise ValueError(
+            f"points must be at most {len(dataset)}, the pictures of {dataset.name}, got {points}; "
+            f"give points={len(dataset)} or fewer"
+        )
     sample = dataset.sample(points, seed)
     every = len(members) == len(ensemble.members)
-    z, *log_variance = ensemble.encode(sample.images[:] / sample.scale, None if every else members)
+    z, *log_variance = ensemble.encode(
+        sample.images[:].float() / sample.scale, None if every else members
+    )
     if codes == "sample" and log_variance:
-        noise = torch.randn(z.shape, generator=seeded(seed)).to(z)
+        noise = torch.randn(z.shape, generator=seeded(seed), dtype=torch.float32).to(z)
         z = z + noise * (log_variance[0] / 2).exp()
     factors = sample.factors
     factors = factors[:, (factors != factors[0]).any(0)]

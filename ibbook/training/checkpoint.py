@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +15,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ibbook import _origin
 from ibbook.datasets import Dataset
+from ibbook.datasets._images import CHUNK
 from ibbook.networks import Network
 from ibbook.objective import Beta, Objective
 from ibbook.schedules import Schedule
@@ -22,6 +25,8 @@ from ibbook.training.members import Member
 from ibbook.training.optimiser import Optimiser
 
 FORMAT = 1
+READ = 1 << 28  # bytes of pictures that are read to tell one set from another
+SOURCE = _origin.digest(_origin.PACKAGE, ["book"])  # as it was imported, whatever becomes of it
 
 
 def describe(
@@ -31,16 +36,24 @@ def describe(
     members: Iterable[Member],
     optimiser: Optimiser,
     batch_size: int,
-    log_every: int,
+    device: torch.device | str,
+    log_every: int | None = None,
     start: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
-    """All that a run depends on but `steps`, as its file states it."""
+    """All that a run depends on but `steps`, as its file states it.
+
+    `log_every` as it was given: where it was not, it follows `steps`, and no weight depends on it.
+    """
+    card = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu"
     return {
         "network": asdict(network),
         "objective": asdict(objective),
         "members": [plain(m) for m in members],
         "optimiser": asdict(optimiser),
-        "data": [data.name, len(data), list(data.images.shape[1:]), _fingerprint(data)],
+        "data": [data.name, data.scale, list(data.images.shape), _fingerprint(data)],
+        "source": SOURCE,
+        "torch": torch.__version__,
+        "device": card,
         "batch_size": batch_size,
         "log_every": log_every,
         "start": None if start is None else _digest(start),
@@ -55,12 +68,17 @@ def file_name(run: dict[str, Any]) -> str:
 
 
 def _fingerprint(data: Dataset) -> str:
-    """A hash of 64 pictures and all labels, which tells apart two subsets of one size."""
-    rows = torch.linspace(0, len(data) - 1, 64).round().long()
-    digest = hashlib.sha256(data.images[rows].numpy().tobytes())
+    """A hash of all labels and all pictures; of a set that is larger than `READ`, of some."""
+    found, n = hashlib.sha256(), len(data)
+    if math.prod(data.images.shape) <= READ:
+        rows = torch.arange(n)
+    else:
+        rows = torch.linspace(0, n - 1, CHUNK, dtype=torch.float64).round().long()
+    for part in rows.split(CHUNK):
+        found.update(data.images[part].numpy().tobytes())
     if data.labels is not None:
-        digest.update(data.labels.numpy().tobytes())
-    return digest.hexdigest()[:16]
+        found.update(data.labels.numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
@@ -111,13 +129,24 @@ def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> Non
         whole = {k: t.detach().contiguous() for k, t in tensors.items()}
         text = json.dumps({"format": FORMAT} | header)
         safetensors.torch.save_file(whole, part, metadata={"ibbook": text})
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def read(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the header of a file that `write` made."""
+    """The tensors and the header of a file that `write` made; a damaged one is named."""
+    try:
+        return _read(path, device)
+    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} is damaged or cut short ({error}); delete it to start again"
+        ) from None
+
+
+def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safetensors.safe_open(path, "pt", device=str(device)) as file:
         header = json.loads((file.metadata() or {}).get("ibbook", "{}"))
         if header.get("format") != FORMAT:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
+from ibbook._numbers import integer
 from ibbook.datasets import Dataset
 from ibbook.networks import Network
 from ibbook.objective import Objective
@@ -20,17 +22,9 @@ def check_fit(
     objective: Objective,
     data: Dataset,
     members: list[dict[str, Any]],
-    steps: int,
-    batch_size: int,
 ) -> None:
     if not members:
         raise ValueError("members must not be empty; one model with defaults is [{}]")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    if not 1 <= batch_size <= len(data):
-        raise ValueError(
-            f"batch_size must lie in 1..{len(data)}, the data's size, got {batch_size}"
-        )
     check_data(network, objective, data)
     latents = divergence_count(network)
     for beta in (objective.beta, *(m["beta"] for m in members)):
@@ -63,16 +57,17 @@ def check_data(network: Network, objective: Objective, data: Dataset) -> None:
         )
 
 
-def check_images(images: Tensor, network: Network) -> None:
-    if images.shape[1:] != network.picture or not len(images) or images.dtype != torch.float32:
+def check_images(images: Any, network: Network) -> Float32[Tensor, "n c h w"]:
+    """Pictures of numpy or torch, in the precision that networks take."""
+    images = torch.as_tensor(images)
+    shape = tuple(images.shape)
+    if shape[1:] != network.picture or not shape[0] or not images.is_floating_point():
         raise ValueError(
-            f"images must be float32 of shape (n, {', '.join(map(str, network.picture))}), got "
-            f"{images.dtype} of shape {tuple(images.shape)}; data.images[:] / data.scale is"
+            f"images must be real numbers of shape (n, {', '.join(map(str, network.picture))}), "
+            f"got {images.dtype} of shape {shape}; data.images[:] / data.scale is"
         )
+    return images.detach().float()
 
 
-def check_samples(samples: int, seed: int) -> None:
-    if not (isinstance(samples, int) and samples >= 1):
-        raise ValueError(f"samples must be an integer >= 1, got {samples!r}")
-    if not (isinstance(seed, int) and 0 <= seed < 2**31):
-        raise ValueError(f"seed must be an integer in 0..2**31 - 1, got {seed!r}")
+def check_samples(samples: int, seed: int) -> tuple[int, int]:
+    return integer(samples, "samples", 1), integer(seed, "seed", 0, 2**31 - 1)

@@ -60,7 +60,8 @@ class Ensemble:
         Columns: member and its parameters (a schedule or vector as text); step, loss, distortion,
         rate, rate_0, rate_1, ... (one for each latent), error (squared, over all pixels), seconds.
         """
-        return pd.DataFrame(self.rows)
+        empty = ["member", "step", "loss", "distortion", "rate", "error", "seconds"]
+        return pd.DataFrame(self.rows, columns=None if self.rows else empty)
 
     @property
     def final(self) -> pd.DataFrame:
@@ -111,7 +112,7 @@ class Ensemble:
     ) -> tuple[Float[Tensor, "members n latents"], ...]:
         """p(z | x) of the chosen members: (mean, log variance), (logits,), or (z,) of points."""
         model = self._chosen(members)
-        check_images(images, self.network)
+        images = check_images(images, self.network)
         with torch.no_grad():
             batches = images.split(max(1, PICTURES // len(model.seeds)))
             parts = [model.encode(_spread(batch, model)) for batch in batches]
@@ -123,7 +124,8 @@ class Ensemble:
         """The mean of q(target | z) of the chosen members: pixels, or class probabilities."""
         model = self._chosen(members)
         with torch.no_grad():
-            return self.objective.mean(model.decode(z.to(model.seeds.device)))
+            z = torch.as_tensor(z).to(model.seeds.device, torch.float32)
+            return self.objective.mean(model.decode(z))
 
     def predict(
         self,
@@ -152,8 +154,8 @@ class Ensemble:
         ['samples', 'distortion', 'rate', 'rate_0', 'rate_1', 'accuracy']
         """
         model = self._chosen(members)
-        check_images(images, self.network)
-        check_samples(samples, seed)
+        images = check_images(images, self.network)
+        samples, seed = check_samples(samples, seed)
         parts = []
         for rows in _passes(model, len(images), samples):
             with torch.no_grad():
@@ -181,7 +183,7 @@ class Ensemble:
         """
         model = self._chosen(members)
         check_data(self.network, self.objective, data)
-        check_samples(samples, seed)
+        samples, seed = check_samples(samples, seed)
         passes = _passes(model, len(data), samples)
         means = sum(self._sums(model, data, rows, samples, seed) for rows in passes) / len(data)
         last = "error" if self.objective.target == "images" else "accuracy"
@@ -199,7 +201,7 @@ class Ensemble:
     ) -> Float64[Tensor, "members scores"]:
         """Distortion, error or accuracy, and rates, summed over these pictures."""
         index, labels = torch.arange(rows.start, rows.stop), self.objective.target == "labels"
-        x = _spread(data.batch(index, model.seeds.device) / data.scale, model)
+        x = _spread(data.batch(index, model.seeds.device).float() / data.scale, model)
         target = data.labels[index].to(x.device).expand(len(x), -1) if labels else x.flatten(2)
         with torch.no_grad():
             code = model.encode(x)
@@ -225,8 +227,8 @@ class Ensemble:
         members: Sequence[int] | None = None,
     ) -> Float[Tensor, "members latents values c h w"]:
         """Reconstructions of one image as each latent in turn runs through `values`."""
-        mean = self.encode(image[None], members)[0]
-        latents = mean.shape[-1]
+        mean = self.encode(torch.as_tensor(image)[None], members)[0]
+        latents, values = mean.shape[-1], torch.as_tensor(values)
         z = mean[:, :, None].repeat(1, latents, len(values), 1)
         for j in range(latents):
             z[:, j, :, j] = values.to(z)

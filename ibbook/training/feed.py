@@ -50,7 +50,7 @@ class Feed:
     def __call__(self, stretch: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Each [steps members ...]."""
         rows = self.order(stretch)
-        x = self.data.batch(rows, self.device) / self.data.scale
+        x = self.data.batch(rows, self.device).float() / self.data.scale
         target = x.flatten(3) if self.labels is None else self.labels[rows]
         noise = normal(self.seeds, stretch, self.noise, stream=SAMPLE)
         betas = [

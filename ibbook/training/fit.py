@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ibbook._numbers import integer
 from ibbook._threads import workers
 from ibbook.datasets import Dataset
 from ibbook.networks import Network
@@ -54,8 +55,8 @@ def fit(
     A member whose loss is no longer finite stops there: it is named in `Ensemble.diverged`, its
     weights become NaN, so that nothing is read off them by mistake, and the others go on.
     `checkpoint` is a folder: a file of this run is written there every `checkpoint_seconds`, named
-    by a hash of all that the run depends on but `steps`, and a run that finds its own file goes on
-    from it.
+    by a hash of all that the run depends on but `steps` (the package's source, torch, the device
+    and the pictures too), and a run that finds its own file says so and goes on from it.
 
     >>> from ibbook.datasets import load
     >>> from ibbook.networks import mlp
@@ -67,10 +68,12 @@ def fit(
     [[1, 0, 4], [1, 1, 4], [4, 0, 4], [4, 1, 4]]
     """
     members = [check_member(m, i) for i, m in enumerate(members)]
-    check_fit(network, objective, data, members, steps, batch_size)
+    steps, batch_size = integer(steps, "steps", 1), integer(batch_size, "batch_size", 1, len(data))
+    check_fit(network, objective, data, members)
     optimiser = optimiser or Optimiser()
     device = _device(device)
-    log_every = log_every or max(1, steps // 100)
+    own = None if log_every is None else integer(log_every, "log_every", 1)
+    log_every = own or max(1, steps // 100)
     seeds = torch.tensor([m["seed"] for m in members], device=device)
     model = network.build(seeds)
     begun_at = None if start is None else start.models.state_dict()
@@ -85,18 +88,19 @@ def fit(
     path, run = None, {}
     if checkpoint is not None:
         run = describe(
-            network, objective, data, members, optimiser, batch_size, log_every, begun_at
+            network, objective, data, members, optimiser, batch_size, device, own, begun_at
         )
         path = Path(checkpoint) / file_name(run)
         if path.exists():
-            state.restore(path, steps)
+            state.restore(path, run, steps)
+            print(f"resumed at step {state.step}")
 
     parts = _parts(len(members), device)
     shares = [Share(state, part, objective, data, batch_size) for part in parts]
     size = sum(w[0].numel() for w in state.weights)
     bar = tqdm(initial=state.step, total=steps, disable=None)
-    own = torch.get_num_threads() // len(shares) if size * batch_size > SMALL else 1
-    with bar, workers(len(shares), own) as each:
+    threads = torch.get_num_threads() // len(shares) if size * batch_size > SMALL else 1
+    with bar, workers(len(shares), threads) as each:
         if state.step < steps:
             for share in shares:
                 share.fuse(state.step, steps)

@@ -91,8 +91,8 @@ def decode(
     if model.network.latent in ("point", "none"):
         return model.decode(*code), None
     (logits,) = code
-    every = torch.eye(model.network.latents, device=logits.device).expand(len(logits), -1, -1)
-    return model.decode(every)[:, None], logits.softmax(-1)
+    every = torch.eye(model.network.latents, device=logits.device, dtype=torch.float32)
+    return model.decode(every.expand(len(logits), -1, -1))[:, None], logits.softmax(-1)
 
 
 def expectation(objective: Objective, decoded: Tensor, weight: Tensor | None) -> Tensor:

@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ibbook.objective import check_beta, check_l2
+from ibbook._numbers import integer
+from ibbook.objective import check_beta, check_weight
 from ibbook.training.optimiser import check_rate
 
 DEFAULTS = {"beta": None, "l2": None, "seed": 0, "learning_rate": None}
@@ -36,14 +37,12 @@ def check_member(member: Member, index: int) -> dict[str, Any]:
             )
     full = DEFAULTS | dict(member)
     if full["beta"] is not None:
-        check_beta(full["beta"])
+        full["beta"] = check_beta(full["beta"])
     if full["l2"] is not None:
-        check_l2(full["l2"])
+        full["l2"] = check_weight(full["l2"], "l2")
     if full["learning_rate"] is not None:
-        check_rate(full["learning_rate"])
-    if not (isinstance(full["seed"], int) and 0 <= full["seed"] < 2**63):
-        raise ValueError(f"member {index}: seed must be an integer >= 0, got {full['seed']!r}")
-    return full
+        full["learning_rate"] = check_rate(full["learning_rate"])
+    return full | {"seed": integer(full["seed"], f"member {index}: seed", 0, 2**63 - 1)}
 
 
 def parameters(number: int, member: Member) -> dict[str, int | float | str]:

@@ -98,7 +98,7 @@ def _layer(
 
 def _teach(decoder: torch.nn.Module, table: Float[Tensor, "classes outputs"]) -> None:
     """Adam on the squared error over the classes, which are all the inputs there are."""
-    every = torch.eye(len(table))[None]
+    every = torch.eye(len(table), dtype=torch.float32)[None]
     adam = torch.optim.Adam(decoder.parameters(), 1e-2)
     for _ in range(1000):
         adam.zero_grad()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from ibbook._numbers import number
 from ibbook.schedules import Schedule
 
 
@@ -23,13 +23,23 @@ class Optimiser:
     average: float = 0.0
 
     def __post_init__(self) -> None:
-        check_rate(self.learning_rate)
+        plain = {"learning_rate": check_rate(self.learning_rate)}
+        plain |= {name: number(getattr(self, name), name) for name in ("epsilon", "average")}
+        plain["betas"] = tuple(number(b, "betas") for b in self.betas)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         if not all(0 <= b < 1 for b in (*self.betas, self.average)):
             raise ValueError(
                 f"betas and average must lie in [0, 1), got {self.betas} and {self.average}"
             )
 
 
-def check_rate(rate: float) -> None:
-    if not 0 < rate < math.inf:
+def check_rate(rate: float) -> float:
+    """A learning rate: a positive finite number."""
+    try:
+        found = number(rate, "learning_rate")
+    except ValueError:
+        found = 0.0
+    if found <= 0:
         raise ValueError(f"learning_rate must be positive and finite, got {rate!r}")
+    return found

@@ -37,9 +37,10 @@ class Share:
         for own, view in zip(self.model.parameters(), self.weights, strict=True):
             own.data = view
         self.feed = Feed(network, objective, data, members, batch_size, seeds.device)
-        l2 = torch.tensor([objective.l2 if m["l2"] is None else m["l2"] for m in members])
+        l2 = [objective.l2 if m["l2"] is None else m["l2"] for m in members]
+        l2 = torch.tensor(l2, dtype=torch.float32)
         self.penalised, self.l2 = bool(l2.any()), l2.to(seeds.device)
-        self.ones = torch.ones(len(members), device=seeds.device)
+        self.ones = torch.ones(len(members), device=seeds.device, dtype=torch.float32)
         self.groups = list(self._groups(members, state.step))
 
     def _groups(

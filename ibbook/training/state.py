@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,10 @@ class State:
         header |= {"seconds": self.seconds, "logged": self.logged}
         write(path, self._tensors(), header | {"diverged": list(self.diverged.items())})
 
-    def restore(self, path: Path, steps: int) -> None:
+    def restore(self, path: Path, run: dict[str, Any], steps: int) -> None:
         tensors, header = read(path, self.weights[0].device)
+        if header.get("run") != json.loads(json.dumps(run)):
+            raise ValueError(f"checkpoint {path} is that of another run; delete it to start again")
         if header["step"] > steps:
             raise ValueError(
                 f"checkpoint {path} is at step {header['step']}, beyond steps={steps}; "

@@ -85,7 +85,14 @@ def part(run: Run, seed: int) -> None:
     run.save(results, f"{len(members)} members trained {steps} steps; not scored")
 
     described = describe(
-        network, Objective(), data, trained.members, optimiser, profile["batch_size"], probe
+        network,
+        Objective(),
+        data,
+        trained.members,
+        optimiser,
+        profile["batch_size"],
+        run.device,
+        probe,
     )
     about = {
         "key": file_name(described).removesuffix(".safetensors"),

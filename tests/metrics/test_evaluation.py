@@ -158,7 +158,7 @@ def nothing_varies():
         ({"metrics": ["mgi"]}, "metrics must be some of mig, sap, .*, got 'mgi'"),
         ({"seeds": [0]}, r"seeds must hold at least 2 for an interval, got \[0\]"),
         ({"codes": "mu"}, "codes must be 'mean' or 'sample', got 'mu'"),
-        ({"points": 10**9}, "n must lie in 1..5000, the pictures of sprites"),
+        ({"points": 10**9}, "points must be at most 5000, the pictures of sprites"),
         ({"dataset": load("digits")}, "dataset digits has no factors"),
         ({"dataset": nothing_varies(), "points": 5}, "dataset own has no factor that varies"),
     ],

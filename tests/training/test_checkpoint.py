@@ -5,13 +5,16 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
 import torch
 
+from ibbook import _origin
+from ibbook.datasets import Dataset
 from ibbook.objective import Objective
-from ibbook.training import Ensemble, fit
+from ibbook.training import Ensemble, checkpoint, fit
 from tests.training.small_networks import SMALL, assert_same, weights
 
 RUN = """
@@ -66,7 +69,8 @@ def test_a_run_killed_in_a_step_or_a_write_ends_bit_for_bit_like_one_that_was_no
     assert not (tmp_path / "killed.ensemble").exists()
     for name in ("killed", "whole"):
         with start(name, "no") as process:
-            pass
+            said = process.stdout.read()
+        assert said.startswith(b"resumed at step ") == (name == "killed")
         assert process.returncode == 0
     killed, whole = (Ensemble.load(tmp_path / f"{n}.ensemble") for n in ("killed", "whole"))
     for one, other in zip(killed.models.parameters(), whole.models.parameters(), strict=True):
@@ -113,3 +117,61 @@ def test_a_file_of_another_format_is_refused(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "alien")
     with pytest.raises(ValueError, match="format None, this version reads 1"):
         Ensemble.load(tmp_path / "alien")
+
+
+def test_more_steps_go_on_from_fewer_whatever_the_default_of_logging_is(digits, tmp_path, capsys):
+    options = {"batch_size": 16, "checkpoint": tmp_path}
+    fit(SMALL, Objective(), digits, [{}], steps=1000, **options)
+    longer = fit(SMALL, Objective(), digits, [{}], steps=1500, **options)
+    assert "resumed at step 1000" in capsys.readouterr().out
+    whole = fit(SMALL, Objective(), digits, [{}], steps=1500, batch_size=16)
+    assert_same(weights(longer), weights(whole), rtol=0, atol=0)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_name_stands_for_everything_that_the_weights_depend_on(digits, tmp_path, monkeypatch):
+    def begun(data=digits) -> int:
+        fit(SMALL, Objective(), data, [{}], steps=1, batch_size=16, checkpoint=tmp_path)
+        return len(list(tmp_path.iterdir()))
+
+    assert begun() == begun() == 1
+    pictures = digits.images[:].clone()
+    pictures[1001, 0, 4, 4] = 16 - pictures[1001, 0, 4, 4]  # one pixel of one picture
+    altered = Dataset.from_arrays(pictures, labels=digits.labels, name=digits.name, scale=16)
+    assert begun(replace(altered, source=digits.source)) == 2
+    assert begun(replace(digits, scale=digits.scale + 1)) == 3
+    monkeypatch.setattr(checkpoint, "SOURCE", "of another commit")
+    assert begun() == 4
+    monkeypatch.setattr(torch, "__version__", "99")
+    assert begun() == 5
+
+
+def test_the_source_of_a_checkpoint_is_that_of_all_that_computes(tmp_path, monkeypatch):
+    top = tmp_path / "package"
+    (top / "training").mkdir(parents=True)
+    (top / "book").mkdir()
+    trainer, site = top / "training" / "fit.py", top / "book" / "site.py"
+    trainer.write_text("rate = 1")
+    site.write_text("x")
+    first = _origin.digest(top, ["book"])
+    site.write_text("y")
+    assert _origin.digest(top, ["book"]) == first
+    trainer.write_text("rate = 10")
+    assert _origin.digest(top, ["book"]) != first
+    assert _origin.digest(_origin.PACKAGE, ["book"]) == checkpoint.SOURCE
+
+
+def test_a_checkpoint_that_was_cut_or_holds_another_run_is_named(digits, tmp_path):
+    options = {"batch_size": 16, "checkpoint": tmp_path}
+    fit(SMALL, Objective(), digits, [{}], steps=1, **options)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    fit(SMALL, Objective(beta=2.0), digits, [{}], steps=1, **options)
+    (other,) = set(tmp_path.iterdir()) - {path}
+    for content in (whole[:-9], whole[:3], b"", whole.replace(b"{", b"[", 1)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path.name} is damaged or cut short"):
+            fit(SMALL, Objective(), digits, [{}], steps=2, **options)
+    other.rename(path)
+    with pytest.raises(ValueError, match=f"{path.name} is that of another run"):
+        fit(SMALL, Objective(), digits, [{}], steps=2, **options)

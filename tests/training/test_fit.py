@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -102,10 +104,15 @@ UNLABELLED = Dataset.from_arrays(np.zeros((20, 8, 8), np.uint8))
         ({"members": [{"beta": -1.0}]}, "beta must be finite and >= 0, got -1.0"),
         ({"members": [{"beta": [1.0, 2.0]}]}, "beta has 2 entries for 3 latents"),
         ({"members": [{"l2": -1.0}]}, "l2 must be finite and >= 0"),
-        ({"members": [{"seed": 0.5}]}, "seed must be an integer >= 0, got 0.5"),
+        (
+            {"members": [{"seed": 0.5}]},
+            "member 0: seed must be a whole number .*, got 0.5",
+        ),
         ({"members": [{"learning_rate": 0.0}]}, "learning_rate must be positive"),
-        ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"batch_size": 21}, r"batch_size must lie in 1\.\.20, the data's size, got 21"),
+        ({"steps": math.inf}, "steps must be a whole number >= 1, got inf"),
+        ({"log_every": 0.5}, "log_every must be a whole number >= 1, got 0.5"),
+        ({"steps": 0}, "steps must be a whole number >= 1, got 0"),
+        ({"batch_size": 21}, "batch_size must be a whole number from 1 to 20, got 21"),
         ({"network": mlp((1, 4, 4), latents=2)}, r"pictures of shape \(1, 8, 8\), but network"),
         ({"network": VIB}, "network.outputs must be 64"),
         ({"network": VIB, "objective": LABELS}, "target is 'labels', but own has none"),

@@ -1,0 +1,122 @@
+"""Numbers of numpy and torch train as Python's own, and no setting of the caller changes any."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ibbook.datasets import Dataset
+from ibbook.metrics import evaluate
+from ibbook.networks import conv, mlp
+from ibbook.objective import Objective
+from ibbook.schedules import Schedule, cyclical, linear
+from ibbook.training import Ensemble, Optimiser, fit, grid
+from tests.training.small_networks import SMALL, assert_same, weights
+
+BRIEF = {"steps": 4, "batch_size": 32}
+
+
+def test_members_of_numpy_and_torch_are_those_of_python(digits, tmp_path):
+    plain = grid(beta=[0.5, 4], seed=range(2), l2=[0.5], learning_rate=[1e-3])
+    own = grid(
+        beta=[np.float32(0.5), torch.tensor(4)],
+        seed=np.arange(2),
+        l2=np.array([0.5]),
+        learning_rate=torch.tensor([1e-3], dtype=torch.float64),
+    )
+    one = fit(SMALL, Objective(), digits, plain, **BRIEF)
+    other = fit(SMALL, Objective(), digits, own, steps=np.int64(4), batch_size=torch.tensor(32))
+    assert_same(weights(one), weights(other), rtol=0, atol=0)
+    columns = ["member", "beta", "seed", "l2", "learning_rate", "step"]
+    pd.testing.assert_frame_equal(one.final[columns], other.final[columns])
+    other.save(tmp_path / "a")
+    assert Ensemble.load(tmp_path / "a").members == one.members
+
+
+def test_objectives_schedules_and_networks_of_numpy_are_those_of_python(tmp_path, digits):
+    assert Objective(beta=np.array([1, 4])) == Objective(beta=[1, 4])
+    assert Objective(beta=torch.tensor(4.0), l2=np.float32(0.5)) == Objective(beta=4.0, l2=0.5)
+    assert Objective(anchors={np.int64(1): np.float64(0.5)}) == Objective(anchors={1: 0.5})
+    assert linear(np.float32(0), np.int64(1), np.int64(4)) == linear(0, 1, 4)
+    assert cyclical(np.int64(8), np.int64(2)) == cyclical(8, 2)
+    assert Schedule(np.array([[0, 0.0], [8, 1.0]])) == Schedule(((0, 0.0), (8, 1.0)))
+    assert Optimiser(np.float64(1e-3), average=np.float32(0.5)) == Optimiser(1e-3, average=0.5)
+    assert mlp(np.array([1, 8, 8]), latents=np.int64(2)) == mlp((1, 8, 8), latents=2)
+    assert conv((1, 16, 16), latents=2, channels=np.array([8, 8]), hidden=np.int64(4)) == conv(
+        (1, 16, 16), latents=2, channels=(8, 8), hidden=4
+    )
+    objective = Objective(beta=np.array([1, 4, 2]), anchors={np.int64(0): np.float32(0.5)})
+    made = fit(SMALL, objective, digits, [{"beta": linear(0, np.float32(1), 4)}], **BRIEF)
+    made.save(tmp_path / "a")
+    assert Ensemble.load(tmp_path / "a").objective == objective
+    for wrong in ("4", True, None, [[1.0]], np.nan, 1j):
+        with pytest.raises(ValueError, match="beta must be"):
+            Objective(beta=wrong)
+
+
+def test_pictures_and_values_may_be_arrays(digits):
+    made = fit(SMALL, Objective(), digits, [{}], **BRIEF)
+    pictures = digits.images[:3] / digits.scale
+    for given in (pictures.numpy(), pictures.double(), pictures.numpy().astype(np.float64)[::1]):
+        assert torch.equal(made.encode(given)[0], made.encode(pictures)[0])
+        assert torch.equal(made.predict(given), made.predict(pictures))
+    shown = made.traverse(pictures[0], torch.linspace(-2, 2, 5))
+    assert torch.equal(made.traverse(pictures[0].numpy(), np.linspace(-2, 2, 5)), shown)
+    code = made.encode(pictures)[0]
+    assert torch.equal(made.decode(code.numpy()), made.decode(code))
+
+
+def test_members_that_all_diverged_early_leave_an_empty_table(digits):
+    made = fit(SMALL, Objective(), digits, [{"learning_rate": 1e30}], **BRIEF | {"steps": 9},
+               log_every=9)  # fmt: skip
+    assert list(made.diverged) == [0]
+    assert made.final.empty
+    assert {"member", "step", "loss"} <= set(made.final.columns)
+
+
+def test_a_score_of_more_pictures_than_there_are_names_what_was_given():
+    pictures = np.zeros((300, 8, 8), np.uint8)
+    data = Dataset.from_arrays(pictures, factors=np.arange(300)[:, None] % 3)
+    made = fit(SMALL, Objective(), data, [{}], **BRIEF)
+    with pytest.raises(ValueError, match="points must be at most 300"):
+        evaluate(made, data, ["mig"])
+
+
+NUMBERS = """
+import hashlib, sys, torch
+if sys.argv[1] == "double":
+    torch.set_default_dtype(torch.float64)
+from ibbook.datasets import load
+from ibbook.networks import mlp
+from ibbook.noise import normal, uniform
+from ibbook.objective import Objective
+from ibbook.training import fit
+parts = [uniform(torch.arange(3), 5, (10_000,)), normal(torch.arange(3), range(2), (1000,))]
+for name in ("dsprites", "shapes3d", "gaussian-factors"):
+    data = load(name)
+    parts.append(data.images[torch.arange(40) * (len(data) // 40)])
+digits = load("digits")
+for latent in ("gaussian", "categorical"):
+    network = mlp((1, 8, 8), latents=2, hidden=(8,), latent=latent)
+    made = fit(network, Objective(l2=0.5), digits, [{}, {"seed": 1}], steps=5, batch_size=32)
+    parts += [*made.models.state_dict().values(), made.predict(digits.images[:9] / digits.scale)]
+for part in parts:
+    assert part.dtype in (torch.float32, torch.uint8), part.dtype
+    print(hashlib.sha256(part.contiguous().numpy().tobytes()).hexdigest())
+"""
+
+
+def test_the_callers_default_precision_changes_no_number():
+    said = {
+        kind: subprocess.run(
+            [sys.executable, "-c", NUMBERS, kind], capture_output=True, text=True, check=True
+        ).stdout
+        for kind in ("single", "double")
+    }
+    assert said["single"].count("\n") > 10
+    assert said["single"] == said["double"]
