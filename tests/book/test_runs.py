@@ -315,7 +315,7 @@ values = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values, values)
 def test_keys_are_equal_exactly_when_the_values_are(write, one, other):
     chapter = write()
