@@ -23,6 +23,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from ibbook._numbers import number
+
 BOLD, CAREFUL = 0.999, 0.9  # parts of the way to the boundary that a step may go
 PATIENCE = 20  # bold steps; a dozen are usual
 RIDGE = 1e-13  # relative; keeps the Newton matrix of tied weights positive definite
@@ -111,9 +113,9 @@ def to_boundary(
     return torch.where(change < 0, -value / change, torch.inf).amin(-1, keepdim=True)
 
 
-def check_tolerance(tol: Any) -> None:
-    if not isinstance(tol, int | float) or not 0 < tol < math.inf:
-        raise ValueError(f"tol must be a positive number of nats, got {tol!r}; 1e-9 is usual")
+def check_tolerance(tol: Any) -> float:
+    usual = "; 1e-9 is usual"
+    return number(tol, "tol", "a positive number of nats", lambda nats: nats > 0, usual)
 
 
 def _product(matrix: Float64[Tensor, "b i j"], vector: Float64[Tensor, "b j"]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,25 +30,34 @@ def integer(value: Any, name: str, least: float, most: float = math.inf) -> int:
     return whole
 
 
-def number(value: Any, name: str) -> float:
-    """A finite real number; those that were integers stay so.
+def number(
+    value: Any,
+    name: str,
+    wanted: str = "a finite number",
+    fits: Callable[[float], bool] = lambda _: True,
+    hint: str = "",
+) -> float:
+    """A finite real number that fits, as `wanted` puts it; those that were integers stay so.
 
     >>> number(np.float32(0.5), "beta"), number(np.int64(4), "beta")
     (0.5, 4)
     >>> number("4", "beta")
     Traceback (most recent call last):
     ValueError: beta must be a finite number, got '4'
+    >>> number(-1, "beta", "finite and >= 0", lambda beta: beta >= 0)
+    Traceback (most recent call last):
+    ValueError: beta must be finite and >= 0, got -1
     """
     try:
         if _is_boolean(value) or isinstance(value, str | bytes) or np.ndim(value):
             raise TypeError
         found = value.item() if hasattr(value, "item") else value
         found = found if type(found) is int else float(found)
-        if math.isfinite(found):
+        if math.isfinite(found) and fits(found):
             return found
     except (TypeError, ValueError, RuntimeError, OverflowError):
         pass
-    raise ValueError(f"{name} must be a finite number, got {value!r}")
+    raise ValueError(f"{name} must be {wanted}, got {value!r}{hint}")
 
 
 def _is_boolean(value: Any) -> bool:

@@ -58,7 +58,7 @@ def channel_capacity(
             f"channel must have an axis for its inputs and one for its outputs, got shape "
             f"{tuple(channel.shape)}"
         )
-    check_tolerance(tol)
+    tol = check_tolerance(tol)
     shape, flat = channel.shape[:-1], channel.reshape(-1, *channel.shape[-2:])
 
     def part(some: slice) -> tuple[Tensor, ...]:

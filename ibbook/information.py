@@ -10,7 +10,6 @@ probabilities are powers of two. No result is -0.0.
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook._checks import covariance, distribution, real
-from ibbook._numbers import integer
+from ibbook._numbers import integer, number
 
 Correction = Literal["miller-madow", "zhang"] | None
 
@@ -364,9 +363,8 @@ def _fit_together(**parts: Tensor) -> None:
 
 
 def _ln(base: Any) -> float:
-    if isinstance(base, Real) and 1 < base < math.inf:
-        return math.log(base)
-    raise ValueError(f"base must be a finite number above 1, got {base!r}; use base=2 for bits")
+    bits = "; use base=2 for bits"
+    return math.log(number(base, "base", "a finite number above 1", lambda b: b > 1, bits))
 
 
 def _counts(value: Any, name: str, axes: int) -> Float64[Tensor, "..."]:

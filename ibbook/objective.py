@@ -76,15 +76,9 @@ class Objective:
         if self.l2 and self.target == "labels":
             raise ValueError(f"l2 compares images, but target is 'labels'; got l2={self.l2}")
         if self.variance != "learned":
-            try:
-                object.__setattr__(self, "variance", number(self.variance, "variance"))
-                wrong = self.variance <= 0
-            except ValueError:
-                wrong = True
-            if wrong:
-                raise ValueError(
-                    f"variance must be positive and finite, or 'learned', got {self.variance!r}"
-                )
+            wanted = "positive and finite, or 'learned'"
+            variance = number(self.variance, "variance", wanted, lambda v: v > 0)
+            object.__setattr__(self, "variance", variance)
 
     def betas(
         self, *, step: int | Sequence[int], latents: int, beta: Beta | None = None
@@ -197,13 +191,7 @@ def check_weight(value: float, name: str) -> float:
     >>> check_weight(np.float32(0.5), "l2")
     0.5
     """
-    try:
-        weight = number(value, name)
-    except ValueError:
-        weight = -1.0
-    if weight < 0:
-        raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
-    return weight
+    return number(value, name, "finite and >= 0", lambda weight: weight >= 0)
 
 
 def _anchors(given: Mapping[int, float]) -> dict[int, float]:

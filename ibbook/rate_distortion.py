@@ -92,7 +92,7 @@ def rate_distortion(
     R(0.1192) = 0.3278, gap below 1e-9: True
     """
     p, distortion = _problem(p, distortion)
-    check_tolerance(tol)
+    tol = check_tolerance(tol)
     max_iterations = integer(max_iterations, "max_iterations", 0)
     newton = partial(optimal_marginal, tol=tol, max_iterations=max_iterations)
     return _at_slopes(p, distortion, slopes(beta), newton, tol)
@@ -158,7 +158,7 @@ def rate_at(
     array([0.6931, 0.3681, 0.    ])
     """
     p, distortion = _problem(p, distortion)
-    check_tolerance(tol)
+    tol = check_tolerance(tol)
     targets = real(targets, "targets").to(p.device)
     if not targets.numel():
         raise ValueError("targets must not be empty")

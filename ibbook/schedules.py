@@ -27,19 +27,14 @@ class Schedule:
     knots: tuple[tuple[float, float], ...]
 
     def __post_init__(self) -> None:
-        try:
-            plain = tuple((number(t, "step"), number(b, "beta")) for t, b in self.knots)
-        except ValueError:
-            raise ValueError(
-                f"step and beta must be finite and >= 0 at every knot, got {self.knots}"
-            ) from None
+        wanted = "finite and >= 0 at every knot"
+        plain = tuple(
+            (number(step, "step"), number(beta, "beta", wanted, lambda b: b >= 0))
+            for step, beta in self.knots
+        )
         object.__setattr__(self, "knots", plain)
         if not self.knots or any(a[0] > b[0] for a, b in pairwise(self.knots)):
             raise ValueError(f"knots must be (step, beta) in order of step, got {self.knots}")
-        if any(beta < 0 for _, beta in self.knots):
-            raise ValueError(
-                f"step and beta must be finite and >= 0 at every knot, got {self.knots}"
-            )
 
     def __call__(self, step: int | Sequence[int]) -> float | Float64[np.ndarray, "steps"]:
         values = np.interp(step, *zip(*self.knots, strict=True))

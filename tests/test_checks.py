@@ -208,3 +208,18 @@ def test_codes_beyond_what_can_be_squared_are_refused_rather_than_worked_at_for_
     if score is metrics.sap:
         with pytest.raises(ValueError, match=r"codes must lie within 1e\+50 of 0"):
             score(codes, factors, estimator="classifier")
+
+
+def test_numbers_of_numpy_reach_the_solvers():
+    joint, half = [[0.4, 0.1], [0.1, 0.4]], np.float32(0.5)
+    solved = information_bottleneck(
+        joint,
+        2.0,
+        clusters=np.int64(2),
+        alpha=half,
+        tol=np.float32(1e-8),
+        max_iterations=np.int64(99),
+    )
+    assert solved.alpha == 0.5
+    assert rate_distortion([0.5, 0.5], 1 - np.eye(2), 2.0, tol=np.float32(1e-7)).converged
+    assert entropy([0.5, 0.5], base=np.float32(2)).item() == pytest.approx(1)

@@ -86,7 +86,15 @@ def _typed(given: Any, kind: str) -> Value | None:
         return None
     if kind == "bool" and isinstance(given, np.bool_):
         return bool(given)
-    return given if type(given) is TYPES[kind] else None
+    return given if type(given) is TYPES[kind] and _is_text(given) else None
+
+
+def _is_text(given: Value) -> bool:
+    """Whether a file can hold it: not bytes that the command line could not read."""
+    try:
+        return "\0" not in str(given).encode("utf-8").decode("utf-8")
+    except UnicodeEncodeError:
+        return False
 
 
 def parameters(chapter: Chapter) -> dict[str, Parameter]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
+from ibbook._numbers import number
 
 HALVINGS = 100
 
@@ -39,8 +40,7 @@ def binary_bottleneck(flip: float, beta: Float64[Tensor, "*k"] | ArrayLike) -> B
     >>> solution.complexity.numpy().round(4), solution.relevance.numpy().round(4)
     (array([0.    , 0.6578]), array([0.    , 0.3581]))
     """
-    if isinstance(flip, bool) or not isinstance(flip, int | float) or not 0 < flip < 0.5:
-        raise ValueError(f"flip must lie between 0 and 0.5, got {flip!r}")
+    flip = number(flip, "flip", "a number between 0 and 0.5", lambda share: 0 < share < 0.5)
     beta = _checks.slopes(beta)
     c = 1 - 2 * flip
     low, high = torch.zeros_like(beta), beta * c * math.atanh(c)

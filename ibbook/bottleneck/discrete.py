@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook import _checks
-from ibbook._numbers import integer
+from ibbook._numbers import integer, number
 from ibbook._threads import threads
 from ibbook.bottleneck._problem import TINY, information, pad
 from ibbook.bottleneck._solver import solve
@@ -111,10 +110,9 @@ def information_bottleneck(
     beta = _checks.slopes(beta).to(pxy.device)
     clusters = clusters if clusters is None else integer(clusters, "clusters", 1)
     max_iterations = integer(max_iterations, "max_iterations", 1)
-    if not isinstance(tol, int | float) or not 0 < tol < math.inf:
-        raise ValueError(f"tol must be a positive number, got {tol!r}; 1e-8 is usual")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be a number in [0, 1], got {alpha!r}; 1 is the usual cost")
+    tol = number(tol, "tol", "a positive number", lambda t: t > 0, "; 1e-8 is usual")
+    one = "; 1 is the usual cost"
+    alpha = number(alpha, "alpha", "a number in [0, 1]", lambda a: 0 <= a <= 1, one)
     if trivial not in ("while-stable", "while-lowest"):
         raise ValueError(f'trivial must be "while-stable" or "while-lowest", got {trivial!r}')
     joints = pxy.reshape(-1, *pxy.shape[-2:])

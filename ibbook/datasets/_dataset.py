@@ -28,6 +28,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -332,8 +333,8 @@ class Dataset:
     def _factor(self, factor: int | str) -> int:
         if factor in self.factor_names:
             return self.factor_names.index(factor)
-        if isinstance(factor, int) and 0 <= factor < len(self.factor_names):
-            return factor
+        with suppress(ValueError):
+            return integer(factor, "factor", 0, len(self.factor_names) - 1)
         known = ", ".join(self.factor_names) or "none"
         raise ValueError(f"factor must be one of {self.name}'s ({known}), got {factor!r}")
 

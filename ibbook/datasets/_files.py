@@ -330,8 +330,9 @@ def _seal(path: Path, file: File) -> dict:
 
 def _read_note(path: Path) -> dict:
     try:
-        return json.loads(_note_of(path).read_text())
-    except (OSError, json.JSONDecodeError):
+        note = json.loads(_note_of(path).read_text(encoding="utf-8"))
+        return note if isinstance(note["sha256"], str) else {}
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
@@ -340,4 +341,4 @@ def _write_note(path: Path, note: dict) -> None:
     with suppress(OSError):  # a cache that cannot be written costs a second reading, no more
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole(target) as part:
-            part.write_text(json.dumps({"path": str(path), **note}))
+            part.write_text(json.dumps({"path": str(path), **note}), encoding="utf-8")

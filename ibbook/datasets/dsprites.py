@@ -33,6 +33,7 @@ import torch
 from jaxtyping import Float64, Int32, Int64, UInt8
 from torch import Tensor
 
+from ibbook._paths import expanded
 from ibbook.datasets._dataset import Dataset
 from ibbook.datasets._files import room_for, whole
 from ibbook.datasets._grid import check_classes, classes_of
@@ -119,7 +120,7 @@ def write(path: Path | str, *, size: int = WIDTH) -> None:
     ValueError: size of a dSprites picture must be 16, 32 or 64, got 48
     """
     _block(size)
-    path = Path(path)
+    path = expanded(path)
     room_for(path, COUNT * size * size)
     header = {"descr": "|u1", "fortran_order": False, "shape": (COUNT, size, size)}
     with whole(path) as part, part.open("wb") as file:

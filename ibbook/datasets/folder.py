@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ibbook._numbers import integer
+from ibbook._paths import expanded
 from ibbook.datasets._dataset import Dataset
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -27,7 +28,7 @@ def from_folder(path: Path | str, *, size: int = 64, grey: bool = False) -> Data
     >>> len(data), data.images.shape[1:], data.images[:][0, :, 0, 0].tolist()
     (2, (3, 32, 32), [0, 128, 128])
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if not folder.is_dir():
         raise ValueError(f"path must be a folder of pictures, there is none at {folder}")
     size = integer(size, "size", 1)

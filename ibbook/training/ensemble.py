@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from ibbook._paths import expanded
 from ibbook.datasets import Dataset
 from ibbook.networks import Model, Network
 from ibbook.noise import normal
@@ -244,12 +245,14 @@ class Ensemble:
             "rows": self.rows,
             "diverged": list(self.diverged.items()),
         }
-        write(Path(path), dict(self.models.state_dict()), header)
+        write(expanded(path), dict(self.models.state_dict()), header)
 
     @classmethod
     def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> Ensemble:
         """What `save` wrote."""
-        tensors, header = read(Path(path), device)
+        tensors, header = read(expanded(path), device)
+        if "network" not in header:
+            raise ValueError(f"{path} is no ensemble; load a file that `Ensemble.save` wrote")
         network = as_network(header["network"])
         members = [as_member(m) for m in header["members"]]
         model = network.build(torch.tensor([m["seed"] for m in members], device=device))

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from ibbook._numbers import integer
+from ibbook._paths import expanded
 from ibbook._threads import workers
 from ibbook.datasets import Dataset
 from ibbook.networks import Network
@@ -90,7 +91,7 @@ def fit(
         run = describe(
             network, objective, data, members, optimiser, batch_size, device, own, begun_at
         )
-        path = Path(checkpoint) / file_name(run)
+        path = expanded(checkpoint) / file_name(run)
         if path.exists():
             state.restore(path, run, steps)
             print(f"resumed at step {state.step}")

@@ -36,10 +36,4 @@ class Optimiser:
 
 def check_rate(rate: float) -> float:
     """A learning rate: a positive finite number."""
-    try:
-        found = number(rate, "learning_rate")
-    except ValueError:
-        found = 0.0
-    if found <= 0:
-        raise ValueError(f"learning_rate must be positive and finite, got {rate!r}")
-    return found
+    return number(rate, "learning_rate", "positive and finite", lambda found: found > 0)

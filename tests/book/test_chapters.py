@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,6 +159,22 @@ def test_only_finite_floats_in_range_parse(value):
         else:
             with pytest.raises(BookError, match="rate must be"):
                 RATE.parse(given_value)
+
+
+def test_values_of_numpy_are_values():
+    assert RATE.parse(np.float64(0.5)) == RATE.parse(np.float32(0.5)) == 0.5
+    assert type(RATE.parse(np.int64(2))) is float
+    assert type(COUNT.parse(np.int64(2))) is int
+    assert Parameter("fair", "bool", False, "fair").parse(np.True_) is True
+    for value in (np.float64(2.0), np.nan, np.array([2])):
+        with pytest.raises(BookError):
+            COUNT.parse(value)
+
+
+@pytest.mark.parametrize("value", ["\udcff", "a\0b"])
+def test_what_no_file_can_hold_is_no_text(value):
+    with pytest.raises(BookError, match="side must be of type str"):
+        Parameter("side", "str", "a", "side").parse(value)
 
 
 @pytest.mark.parametrize("value", ["2.0", "two", "", 2.0, True, None, [2]])

@@ -535,7 +535,7 @@ HARD = {
 
 def test_what_a_run_says_stays_in_its_place(book, monkeypatch):
     """Parameters and the message of a failed chapter are text, whatever marks they hold."""
-    for name, value in {"FORCE_COLOR": "1", "LC_ALL": "C", "PYTHONUTF8": "0"}.items():
+    for name, value in {"FORCE_COLOR": "1", "PYTHONWARNDEFAULTENCODING": "1"}.items():
         monkeypatch.setenv(name, value)
     folder, notebooks = book
     del notebooks["02-second"]

@@ -43,5 +43,5 @@ def test_up_to_the_critical_beta_it_says_nothing_and_far_above_it_copies():
 
 @pytest.mark.parametrize("flip", [0, 0.5, -0.1, "0.1", True])
 def test_what_is_no_noisy_copy_is_refused(flip):
-    with pytest.raises(ValueError, match="flip must lie between 0 and"):
+    with pytest.raises(ValueError, match="flip must be a number between 0 and"):
         binary_bottleneck(flip, [2.0])

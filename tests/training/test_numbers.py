@@ -57,6 +57,16 @@ def test_objectives_schedules_and_networks_of_numpy_are_those_of_python(tmp_path
             Objective(beta=wrong)
 
 
+def test_homes_in_paths_are_expanded(tmp_path, monkeypatch, digits):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = fit(SMALL, Objective(), digits, [{}], checkpoint="~/points", **BRIEF)
+    made.save("~/a")
+    assert_same(weights(Ensemble.load("~/a")), weights(made), rtol=0, atol=0)
+    (point,) = (tmp_path / "points").iterdir()
+    with pytest.raises(ValueError, match="is no ensemble"):
+        Ensemble.load(point)
+
+
 def test_pictures_and_values_may_be_arrays(digits):
     made = fit(SMALL, Objective(), digits, [{}], **BRIEF)
     pictures = digits.images[:3] / digits.scale
