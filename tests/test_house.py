@@ -79,6 +79,18 @@ def test_a_file_holds_one_idea(name):
     assert lines <= LONGEST, f"{name} has {lines} lines"
 
 
+@pytest.mark.parametrize("folder", ["ibbook", "theme"])
+def test_no_text_is_read_or_written_as_the_callers_locale_has_it(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        if "node_modules" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                named = "encoding" in {word.arg for word in node.keywords}
+                if node.func.attr in ("read_text", "write_text"):
+                    assert named, f"{path}, line {node.lineno}: say encoding"
+
+
 def test_tests_are_laid_out_as_the_package_is():
     rooms = {path.name for path in (ROOT / "ibbook").iterdir() if path.is_dir()}
     tests = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}

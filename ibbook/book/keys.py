@@ -71,7 +71,7 @@ def _remembering(book: Path) -> Callable[[Path], str]:
     """A hash of a file that reads a large one again only when its size or its dates are others."""
     notes = run_store(book).with_name("digests.json")
     try:
-        known = dict(json.loads(notes.read_text("utf-8")))
+        known = dict(json.loads(notes.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         known = {}
 

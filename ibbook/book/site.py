@@ -37,6 +37,8 @@ THEME = ROOT / "theme"
 USUAL = re.compile(r"building myst-cli session|🍡 |🌎 |📖 Built |📚 Built |\s*[│╭╰]")
 LABEL = re.compile(r"^(?::?label:[ ]*|\()([\w-]+)(?:\)=)?[ ]*$", re.MULTILINE)
 NAME = re.compile(r"[\w-]+(?:\.\w+)?")
+# Variables of the caller that make tools say more, or say it in colour.
+NOISY = ("FORCE_COLOR", "CLICOLOR_FORCE", "DEBUG", "PYTHONWARNINGS", "PYTHONWARNDEFAULTENCODING")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -271,7 +273,7 @@ def _refuse(faults: list[str]) -> None:
 def _environment() -> dict[str, str]:
     """This environment with its own node and myst first: mystmd looks for node on PATH only."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    plain = {n: value for n, value in os.environ.items() if n not in ("FORCE_COLOR", "DEBUG")}
+    plain = {name: value for name, value in os.environ.items() if name not in NOISY}
     return plain | {"PATH": path, "PYTHONPATH": str(THEME), "NO_COLOR": "1", "PYTHONUTF8": "1"}
 
 

@@ -535,7 +535,11 @@ HARD = {
 
 def test_what_a_run_says_stays_in_its_place(book, monkeypatch):
     """Parameters and the message of a failed chapter are text, whatever marks they hold."""
-    for name, value in {"FORCE_COLOR": "1", "PYTHONWARNDEFAULTENCODING": "1"}.items():
+    for name, value in {
+        "FORCE_COLOR": "1",
+        "PYTHONWARNDEFAULTENCODING": "1",
+        "PYTHONWARNINGS": "error",
+    }.items():
         monkeypatch.setenv(name, value)
     folder, notebooks = book
     del notebooks["02-second"]
