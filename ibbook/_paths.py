@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 
+class PathError(ValueError):
+    """A path that cannot be made out; the message says what to write."""
+
+
 def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with the home folder for `~`.
 
@@ -15,7 +19,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ValueError(
+        raise PathError(
             f"~ in {os.fspath(path)!r} stands for a home folder that is not known here; "
             "write the whole path"
         ) from None

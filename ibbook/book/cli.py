@@ -15,7 +15,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ibbook._paths import expanded
+from ibbook._paths import PathError, expanded
 from ibbook.book import audit, chapters, collect, data, parameters, runs
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         return options.run(options) or 0
-    except BookError as error:
+    except (BookError, PathError) as error:
         return _say(f"ibbook: {error}", code=2)
     except ChapterError as error:
         return _say(*filter(None, [error.traceback]), f"ibbook: {error}", code=1)

@@ -23,6 +23,7 @@ from ibbook._paths import given
 from ibbook.book.chapters import Chapter, first_line, read
 from ibbook.book.folders import run_store
 from ibbook.book.parameters import Value
+from ibbook.book.processes import guard
 
 # Variables of the caller that would change what cells compute, print or draw.
 OWN = ("PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONIOENCODING")
@@ -84,8 +85,8 @@ def execute(
     except RuntimeError as error:
         raise _failure(chapter, output, f"its kernel stopped ({error})") from None
     finally:
-        for guard in guards:
-            guard.communicate()
+        for waiting in guards:
+            waiting.communicate()
         shutil.rmtree(profile, ignore_errors=True)
     for cell in result.cells:
         if cell.cell_type == "code":
@@ -142,8 +143,7 @@ def _shown(text: str) -> str:
 class _ThisInterpreter(AsyncKernelManager):
     """Starts kernels with the Python that runs this code, whatever kernels are registered.
 
-    A small process waits beside each kernel until it is told, or we are gone, however that came.
-    Then it ends the kernel and all that the kernel started.
+    Each has a guard, which ends the kernel and all that the kernel started.
     """
 
     environment: Mapping[str, str]
@@ -161,14 +161,7 @@ class _ThisInterpreter(AsyncKernelManager):
         return await super()._async_pre_start_kernel(**options | {"env": dict(self.environment)})
 
     async def _async_post_start_kernel(self, **options: Any) -> None:
-        guard = subprocess.Popen(
-            ["sh", "-c", 'cat; kill -s KILL -- "-$1"', "sh", str(self.provisioner.pgid)],
-            stdin=subprocess.PIPE,  # it closes when we end, however we do
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self.guards.append(guard)
+        self.guards.append(guard(self.provisioner.pgid))
         await super()._async_post_start_kernel(**options)
 
 

@@ -29,6 +29,7 @@ from ibbook.book.claims import broken, claims
 from ibbook.book.expressions import names
 from ibbook.book.folders import BookError, text_of
 from ibbook.book.numbers import refreshed, unlinked
+from ibbook.book.processes import guard
 from ibbook.book.records import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -297,6 +298,7 @@ def _run(command: list[str], folder: Path, timeout: float) -> str:
         errors="replace",
         start_new_session=True,
     )
+    waiting = guard(process.pid)
     try:
         said, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -305,6 +307,7 @@ def _run(command: list[str], folder: Path, timeout: float) -> str:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+        waiting.communicate()
     if process.returncode and not said.strip():
         raise SiteError(f"`{' '.join(command[:3])}` ended with status {process.returncode}")
     return said

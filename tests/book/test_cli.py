@@ -170,6 +170,15 @@ def test_a_terminal_without_a_letter_shows_its_number(write):
     assert done.stdout.startswith(rb"01-coin: A \u03b2-coin")
 
 
+def test_a_home_that_nobody_knows_is_one_line(write, capsys, monkeypatch):
+    write()
+    monkeypatch.setenv("IBBOOK_DATA", "~nobody-of-this-name/sets")
+    assert main(["run", "coin"]) == 2
+    said = capsys.readouterr().err
+    assert "write the whole path" in said
+    assert said.count("\n") == 1
+
+
 def test_broken_claims_are_one_line(book, write, capsys):
     write()
     for content in (b"[coin", b"\xff", b"[coin.bias]\nclaim = 3"):

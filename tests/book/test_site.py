@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import struct
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 
 from ibbook.book import site
 from tests.book import sample_book
+from tests.book.test_runs import gone, wait
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "theme"))
@@ -606,6 +608,24 @@ def test_a_build_that_hangs_is_ended_with_its_children(tmp_path):
     with pytest.raises(site.SiteError, match=r"took more than 0\.5 s"):
         site._run([sys.executable, "-c", script], tmp_path, 0.5)
     assert time.monotonic() - start < 20
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from ibbook.book import site
+site._run(["sh", "-c", f"sleep 300 & echo $$ $! > {sys.argv[1]}.part; mv {sys.argv[1]}.part "
+           f"{sys.argv[1]}; wait"], Path("."), 300)
+"""
+
+
+def test_what_a_killed_build_started_ends_too(tmp_path):
+    note = tmp_path / "pids"
+    with subprocess.Popen([sys.executable, "-c", CHILD, str(note)]) as process:
+        wait(note.exists)
+        process.kill()
+    for pid in map(int, note.read_text().split()):
+        wait(lambda pid=pid: gone(pid))
 
 
 def test_a_silent_failure_is_still_one(tmp_path):
