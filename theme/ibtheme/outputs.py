@@ -122,7 +122,11 @@ def markdown(text: str, context: Context) -> Markup:
     """What a cell displayed as Markdown; mystmd has not seen it, so formulas would stay raw."""
     if FORMULA.search(text):
         context.problems.append("an output of Markdown has a formula; write it in the text instead")
-    return html_table(MARKDOWN.render(text), context, "markdown")
+    html = MARKDOWN.render(text)
+    if fault := foreign(html):
+        context.problems.append(f"an output of Markdown {fault}, which a page cannot show")
+        return Markup()
+    return Markup(html)
 
 
 def picture(data: Bundle, metadata: dict[str, Any], context: Context) -> Markup:
@@ -154,14 +158,14 @@ def _framed(*pictures: Markup) -> Markup:
     return tag("div", *pictures, class_="scroll picture", data_label="Figure")
 
 
-def html_table(html: str, context: Context, kind: str = "data") -> Markup:
+def html_table(html: str, context: Context) -> Markup:
     """A data frame, without the style that pandas adds and without its empty header cells."""
     if fault := foreign(STYLE.sub("", html)):
         context.problems.append(f"an HTML output {fault}, so it would not stay in its place")
         return Markup()
     html = INDEX_NAME.sub(r"\1\3\2", STYLE.sub("", html))
     html = html.replace("<th></th>", "<td></td>").replace(' border="1"', "")
-    return tag("div", Markup(html), class_=f"scroll {kind}", data_label="Table")
+    return tag("div", Markup(html), class_="scroll data", data_label="Table")
 
 
 def _content(part: dict[str, Any], context: Context) -> str:
