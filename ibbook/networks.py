@@ -1,28 +1,32 @@
-"""Networks for many members at once: every weight carries a leading member axis.
-
-A layer maps `[members, batch, ...]` to `[members, batch, ...]`, by one matrix product for all
-members. Convolutions are PyTorch's own, member by member, on a CPU; see `Convolutions`.
-"""
+"""Networks for many members at once: an encoder, a decoder, and what stands above them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from math import prod
 from typing import Literal
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ibbook._numbers import integer
-from ibbook.noise import uniform
+from ibbook.layers import (
+    ChannelsFirst,
+    ChannelsLast,
+    Convolutions,
+    Double,
+    Flatten,
+    Halve,
+    Initial,
+    Linear,
+    Masked,
+    Unflatten,
+)
 
 Latent = Literal["gaussian", "categorical", "point", "none"]
-Initial = Literal["uniform", "glorot"]
-KERNEL = 4  # with stride 2 and padding 1, each convolution halves the picture
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Network:
     centred:  the encoder sees 2 x - 1, from -1 to 1, in place of pixels x from 0 to 1
     above:    a network that takes the code z for its picture, p(z' | z), and gives the prior that z
               is held against, q(z | z'); `stack` makes one
+    past:     0, or hidden units for each pixel that see all pixels before it: with them q(x | z)
+              predicts the pixels one by one, and need not take them for independent given z
     """
 
     kind: Literal["mlp", "conv"]
@@ -55,6 +61,7 @@ class Network:
     initial: Initial = "uniform"
     centred: bool = False
     above: Network | None = None
+    past: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in ("mlp", "conv"):
@@ -78,6 +85,13 @@ class Network:
             raise ValueError(
                 "latent 'none' leaves no decoder and as many latents as outputs, "
                 f"got decoder={self.decoder}, latents={self.latents}, outputs={self.outputs}"
+            )
+        if not isinstance(self.past, int) or self.past < 0:
+            raise ValueError(f"past must be a number of hidden units >= 0, got {self.past!r}")
+        if self.past and (self.latent != "gaussian" or self.outputs != prod(self.picture)):
+            raise ValueError(
+                "past is for decoders of pictures from Gaussian latents, got "
+                f"{self.latent} latents and {self.outputs} outputs for {self.picture}"
             )
         if self.kind == "conv":
             _, height, width = self.picture
@@ -110,6 +124,7 @@ class Network:
     def build(self, seeds: Int64[Tensor, "members"]) -> Model:
         """The network of each member, its weights a function of its own seed, on seeds' device.
 
+        >>> import torch
         >>> model = mlp((1, 8, 8), latents=2, hidden=(16,)).build(torch.tensor([0, 1]))
         >>> mean, log_variance = model.encode(torch.zeros(2, 5, 1, 8, 8))
         >>> mean.shape, model.decode(mean).shape
@@ -129,6 +144,7 @@ def mlp(
     spread: Literal["log_variance", "softplus"] = "log_variance",
     initial: Initial = "uniform",
     centred: bool = False,
+    past: int = 0,
 ) -> Network:
     """Fully connected layers with ReLU; the decoder mirrors the encoder unless it is given.
 
@@ -146,6 +162,7 @@ def mlp(
         spread,
         initial,
         centred,
+        past=past,
     )
 
 
@@ -242,6 +259,14 @@ class Model(nn.Module):
             decoder += [double, Flatten()]
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
         self.above = None if network.above is None else Model(network.above, seeds, stream)
+        self.past = None
+        if network.past:
+            pixels, hidden = network.outputs, network.past * network.outputs
+            self.past = nn.Sequential(
+                Masked(seeds, pixels, hidden, next(stream), initial, groups=pixels, own=False),
+                nn.ReLU(inplace=True),
+                Masked(seeds, hidden, pixels, next(stream), initial, groups=pixels, own=True),
+            )
 
     @property
     def topmost(self) -> Model:
@@ -258,152 +283,13 @@ class Model(nn.Module):
             spread = 2 * F.softplus(spread - 5).log()
         return mean, spread
 
-    def decode(self, z: Float[Tensor, "members batch latents"]) -> Float[Tensor, "members batch o"]:
-        """Logits or means of q(target | z); pixels in the order channel, row, column."""
-        return self.decoder(z).float()
+    def decode(
+        self, z: Float[Tensor, "members batch latents"], x: Tensor | None = None
+    ) -> Float[Tensor, "members batch o"]:
+        """Logits or means of q(target | z); pixels in the order channel, row, column.
 
-
-class Layer(nn.Module):
-    """Weights and biases of every member, each drawn from its own seed.
-
-    A kind of layer says in `layout` the shape of its weight, and its fans in and out.
-    """
-
-    layout: Callable[[int, int], tuple[tuple[int, ...], tuple[int, int]]]
-
-    def __init__(
-        self, seeds: Tensor, inputs: int, outputs: int, stream: int, initial: Initial
-    ) -> None:
-        super().__init__()
-        shape, fans = self.layout(inputs, outputs)
-        draw = uniform(seeds, 0, (prod(shape) + outputs,), stream=stream) * 2 - 1
-        weight, bias = draw.split([prod(shape), outputs], 1)
-        if initial == "glorot":
-            weight, bias = weight * (6 / sum(fans)) ** 0.5, torch.zeros_like(bias)
-        else:
-            weight, bias = weight / fans[0] ** 0.5, bias / fans[0] ** 0.5
-        self.weight = nn.Parameter(weight.reshape(-1, *shape).contiguous())
-        self.bias = nn.Parameter(bias.contiguous())
-
-
-class Linear(Layer):
-    """y = x W + b."""
-
-    @staticmethod
-    def layout(inputs: int, outputs: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        return (inputs, outputs), (inputs, outputs)
-
-    def forward(self, x: Float[Tensor, "members batch i"]) -> Float[Tensor, "members batch o"]:
-        return torch.baddbmm(self.bias[:, None], x, self.weight)
-
-
-class Convolutions(nn.Sequential):
-    """Convolutions with ReLU between them: one by one on a CPU, one product a layer on a GPU.
-
-    A CPU has fast convolutions for one member, and gains nothing from the products, nor from
-    grouped convolutions where a picture has more than a few hundred pixels.
-    """
-
-    def __init__(self, layers: Iterable[Halve | Double]) -> None:
-        super().__init__(*layers)
-
-    def forward(self, x: Float[Tensor, "members batch i h w"]) -> Tensor:
-        return self.one_by_one(x) if x.device.type == "cpu" else self.as_products(x)
-
-    def one_by_one(self, x: Float[Tensor, "members batch i h w"]) -> Tensor:
-        weights = (zip(layer.weight, layer.bias, strict=True) for layer in self)
-        outputs = []
-        for y, *each in zip(x, *weights, strict=True):
-            for k, (layer, (weight, bias)) in enumerate(zip(self, each, strict=True)):
-                y = layer.plain(y.relu_() if k else y, weight, bias, stride=2, padding=1)
-            outputs.append(y)
-        return torch.stack(outputs)
-
-    def as_products(self, x: Float[Tensor, "members batch i h w"]) -> Tensor:
-        x = x.permute(0, 1, 3, 4, 2)
-        for k, layer in enumerate(self):
-            x = layer(x.relu_() if k else x)
-        return x.permute(0, 1, 4, 2, 3)
-
-
-class Halve(Layer):
-    """A convolution with a 4x4 kernel, stride 2, padding 1: half as high and wide."""
-
-    plain = staticmethod(F.conv2d)
-
-    @staticmethod
-    def layout(inputs: int, outputs: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        fans = inputs * KERNEL**2, outputs * KERNEL**2
-        return (outputs, inputs, KERNEL, KERNEL), fans
-
-    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
-        """As one matrix product over all members, of patches and weights."""
-        members, batch, height, width, inputs = x.shape
-        h, w = height // 2, width // 2
-        x = F.pad(x, (0, 0, 1, 1, 1, 1)).reshape(members, batch, h + 1, 2, w + 1, 2, inputs)
-        x = x.permute(0, 1, 2, 4, 3, 5, 6).flatten(4)
-        patches = torch.cat([x[:, :, i : h + i, j : w + j] for i in (0, 1) for j in (0, 1)], -1)
-        weight = self.weight.unflatten(3, (2, 2)).unflatten(-1, (2, 2))
-        weight = weight.permute(0, 3, 5, 4, 6, 2, 1).flatten(1, 5)
-        y = torch.baddbmm(self.bias[:, None], patches.flatten(1, 3), weight)
-        return y.unflatten(1, (batch, h, w))
-
-
-class Double(Layer):
-    """A transposed convolution with a 4x4 kernel, stride 2, padding 1: twice as high and wide."""
-
-    plain = staticmethod(F.conv_transpose2d)
-
-    @staticmethod
-    def layout(inputs: int, outputs: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        # PyTorch counts the fans of a transposed kernel this way
-        fans = outputs * KERNEL**2, inputs * KERNEL**2
-        return (inputs, outputs, KERNEL, KERNEL), fans
-
-    def forward(self, x: Float[Tensor, "members batch h w i"]) -> Tensor:
-        """As one matrix product over all members, of patches and weights."""
-        batch, h, w = x.shape[1:4]
-        x = F.pad(x, (0, 0, 1, 1, 1, 1))
-        windows = [x[:, :, i : h + 1 + i, j : w + 1 + j] for i in (0, 1) for j in (0, 1)]
-        # an output row 2i + p meets input rows i + p - 1 and i + p through kernel rows 3 - p, 1 - p
-        weight = self.weight.flip(3, 4).unflatten(3, (2, 2)).unflatten(-1, (2, 2))
-        weight = weight.permute(0, 3, 5, 1, 4, 6, 2).flatten(1, 3).flatten(2)
-        y = (torch.cat(windows, -1).flatten(1, 3) @ weight).unflatten(1, (batch, h + 1, w + 1))
-        y = y.unflatten(-1, (2, 2, -1))
-        rows = [
-            torch.stack([y[:, :, p : h + p, q : w + q, p, q] for q in (0, 1)], 4) for p in (0, 1)
-        ]
-        y = torch.stack(rows, 3).flatten(4, 5).flatten(2, 3)
-        return y + self.bias[:, None, None, None]
-
-
-class Flatten(nn.Module):
-    """[members, batch, ...] to [members, batch, features]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(2)
-
-
-class Unflatten(nn.Module):
-    """The features as a small picture, channels last."""
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, self.shape)
-
-
-class ChannelsLast(nn.Module):
-    """[members, batch, c, h, w] to [members, batch, h, w, c]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 1, 3, 4, 2)
-
-
-class ChannelsFirst(nn.Module):
-    """[members, batch, h, w, c] to [members, batch, c, h, w]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 1, 4, 2, 3)
+        A decoder with `past` takes the pixels x, [members, batch, pixels], too: what it says of
+        each follows from z and the pixels before it.
+        """
+        decoded = self.decoder(z).float()
+        return decoded if self.past is None else decoded + self.past(x).float()

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ibbook.networks import Convolutions, Double, Halve, Linear, Network, conv, mlp, stack
+from ibbook.layers import Convolutions, Double, Halve, Linear
+from ibbook.networks import Network, conv, mlp, stack
+from ibbook.objective import Objective
 
 SEEDS = torch.tensor([3, 4, 5])
 
@@ -183,3 +185,47 @@ def test_without_a_code_the_encoder_gives_the_output():
 def test_bad_networks_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_decoder_with_a_past_sees_the_pixels_before_and_no_others():
+    network = mlp((1, 3, 3), latents=2, hidden=(8,), past=4)
+    model = network.build(SEEDS)
+    z, x = torch.randn(3, 1, 2), torch.rand(3, 1, 9)
+    seen = torch.autograd.functional.jacobian(lambda x: model.decode(z, x).sum((0, 1)), x)
+    sees = seen[:, :, 0].abs().amax(1) > 0  # [output, pixel]
+    assert not sees.triu().any()
+    assert sees.sum() > 25  # of 36 pairs; a hidden unit of ReLU may be silent
+    first, second = model.past[0], model.past[2]
+    for i in range(3):  # as anyone would write it: pixel by pixel
+        for pixel in range(9):
+            logit = model.decoder(z)[i, 0, pixel] + second.bias[i, pixel]
+            for unit in range(4 * (pixel + 1)):
+                below = 0.0 + first.bias[i, unit]
+                for other in range(unit // 4):
+                    below = below + x[i, 0, other] * first.weight[i, other, unit]
+                logit = logit + below.relu() * second.weight[i, unit, pixel]
+            torch.testing.assert_close(model.decode(z, x)[i, 0, pixel], logit)
+
+
+def test_what_q_says_of_all_pictures_with_a_past_sums_to_one():
+    model = mlp((1, 2, 2), latents=2, hidden=(8,), past=3).build(SEEDS)
+    every = (
+        torch.tensor([[k >> i & 1 for i in range(4)] for k in range(16)]).float().expand(3, -1, -1)
+    )
+    z = torch.randn(3, 1, 2).expand(-1, 16, -1)
+    chance = (-Objective().distortion(model.decode(z, every), every)).exp().sum(1)
+    torch.testing.assert_close(chance, torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"past": -1}, "past must be a number of hidden units >= 0, got -1"),
+        ({"past": 1.5}, "past must be a number of hidden units >= 0, got 1.5"),
+        ({"past": 2, "latent": "point"}, "from Gaussian latents, got point latents"),
+        ({"past": 2, "outputs": 10}, "and 10 outputs"),
+    ],
+)
+def test_a_past_that_does_not_fit_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        mlp((1, 3, 3), latents=2, hidden=(8,), **options)

@@ -42,6 +42,8 @@ def check_data(network: Network, objective: Objective, data: Dataset) -> None:
             f"but network takes {network.picture}"
         )
     if objective.target == "labels":
+        if network.past:
+            raise ValueError("network has past, for pictures, but objective's target is 'labels'")
         if data.labels is None:
             raise ValueError(f"objective's target is 'labels', but {data.name} has none")
         classes = int(data.labels.max()) + 1
@@ -54,6 +56,14 @@ def check_data(network: Network, objective: Objective, data: Dataset) -> None:
         raise ValueError(
             f"network.outputs must be {objective.per_pixel * math.prod(network.picture)}, {count} "
             f"for each pixel of {network.picture}, got {network.outputs}"
+        )
+
+
+def check_alone(network: Network) -> None:
+    if network.past:
+        raise ValueError(
+            "network has past: its decoder needs the pixels as well as the code; "
+            "evaluate scores it on pictures"
         )
 
 

@@ -18,7 +18,7 @@ from ibbook.networks import Model, Network
 from ibbook.noise import normal
 from ibbook.objective import Objective
 from ibbook.training.checkpoint import as_member, as_network, as_objective, plain, read, write
-from ibbook.training.checks import check_data, check_images, check_samples
+from ibbook.training.checks import check_alone, check_data, check_images, check_samples
 from ibbook.training.feed import NUMBERS, PREDICT
 from ibbook.training.loss import (
     decode,
@@ -123,6 +123,7 @@ class Ensemble:
         self, z: Float[Tensor, "members n latents"], members: Sequence[int] | None = None
     ) -> Float[Tensor, "members n output"]:
         """The mean of q(target | z) of the chosen members: pixels, or class probabilities."""
+        check_alone(self.network)
         model = self._chosen(members)
         with torch.no_grad():
             z = torch.as_tensor(z).to(model.seeds.device, torch.float32)
@@ -154,6 +155,7 @@ class Ensemble:
         >>> list(ensemble.evaluate(data, samples=12).columns)[2:]
         ['samples', 'distortion', 'rate', 'rate_0', 'rate_1', 'accuracy']
         """
+        check_alone(self.network)
         model = self._chosen(members)
         images = check_images(images, self.network)
         samples, seed = check_samples(samples, seed)
@@ -209,7 +211,7 @@ class Ensemble:
             draws = _draws(model, rows, samples, seed)
             losses = mean = 0.0
             for noise in draws:
-                decoded = decode(model, code, noise)
+                decoded = decode(model, code, noise, target)
                 losses = losses + torch.stack(
                     distortion_and_error(self.objective, *decoded, target), -1
                 )

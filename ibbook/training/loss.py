@@ -34,7 +34,7 @@ def terms(
     its decoder sees each class once, weighted by p(z | x), and needs no noise, nor does a point.
     """
     code = model.encode(x)
-    distortion, error = distortion_and_error(objective, *decode(model, code, noise), target)
+    distortion, error = distortion_and_error(objective, *decode(model, code, noise, target), target)
     return Terms(distortion.mean(1), divergences(model, code, noise).mean(1), error.mean(1))
 
 
@@ -82,12 +82,16 @@ def rate_columns(rate: list[float]) -> dict[str, float]:
 
 
 def decode(
-    model: Model, code: tuple[Tensor, ...], noise: Tensor | None
+    model: Model, code: tuple[Tensor, ...], noise: Tensor | None, target: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """The decoder's output; for a categorical code that of every class, and their weights."""
+    """The decoder's output; for a categorical code that of every class, and their weights.
+
+    `target` is for decoders that see the pixels before the one they predict.
+    """
     if model.network.latent == "gaussian":
         mean, log_variance = code
-        return model.decode(mean + (log_variance / 2).exp() * noise[..., : mean.shape[-1]]), None
+        z = mean + (log_variance / 2).exp() * noise[..., : mean.shape[-1]]
+        return model.decode(z, target), None
     if model.network.latent in ("point", "none"):
         return model.decode(*code), None
     (logits,) = code

@@ -203,3 +203,26 @@ def test_bad_evaluations_are_named(digits, linear_ensemble):
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_a_decoder_with_a_past_is_scored_on_the_pixels_that_it_sees(digits, tmp_path):
+    network = replace(LINEAR, past=2)
+    ensemble = fit(network, Objective(), digits, grid(seed=[4, 9]), steps=20, batch_size=16)
+    ensemble.save(tmp_path / "ensemble")
+    back = Ensemble.load(tmp_path / "ensemble")
+    few = digits.select(range(12))
+    x = few.images[:] / few.scale
+    mean, log_variance = back.encode(x)
+    z = mean[:, :, None] + (log_variance / 2).exp()[:, :, None] * torch.randn(2, 12, 4000, 3)
+    flat = x.flatten(1).expand(2, -1, -1)
+    every = flat[:, :, None].expand(-1, -1, 4000, -1)
+    logits = back.models.decode(z.flatten(1, 2), every.flatten(1, 2)).detach()
+    losses = Objective().distortion(logits, every.flatten(1, 2)).mean(1)
+    found = back.evaluate(few, samples=400)["distortion"]
+    np.testing.assert_allclose(found, losses, rtol=2e-3)
+    for use in (back.decode, back.predict):
+        with pytest.raises(ValueError, match="network has past: its decoder needs the pixels"):
+            use(mean if use == back.decode else x)
+    vib = Objective(output="categorical", target="labels")
+    with pytest.raises(ValueError, match="network has past, for pictures"):
+        fit(network, vib, digits, [{}], steps=1, batch_size=16)
