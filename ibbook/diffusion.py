@@ -2,12 +2,13 @@
 
     x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e,    e ~ N(0, I),    SNR_t = a_t / (1 - a_t)
 
-A schedule is the array a_1 > a_2 > ... > a_T of `alpha_bar` (Ho, Jain and Abbeel, 2020). The bound
-on -ln p(x_0) is L_0 + sum_t L_{t-1} + L_T, with one divergence for each step t = 2..T:
+A schedule is the array a_1 > a_2 > ... > a_T of `alpha_bar` (Ho, Jain and Abbeel, 2020). Here p is
+the noising and what follows from it, q the model that undoes it and r(x_T) = N(0, I); papers swap p
+and q. The bound on -ln q(x_0) is L_0 + sum_t L_{t-1} + L_T, with a divergence for t = 2..T:
 
-    L_{t-1} = E D_KL[q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)]                  (their equation 5)
+    L_{t-1} = E D_KL[p(x_{t-1} | x_t, x_0) || q(x_{t-1} | x_t)]                  (their equation 5)
 
-With the exact reverse conditional, p = q(x_{t-1} | x_t), it is I(x_{t-1}; x_0) - I(x_t; x_0), the
+With the exact reverse conditional, q = p(x_{t-1} | x_t), it is I(x_{t-1}; x_0) - I(x_t; x_0), the
 information that the step releases. Everything is in nats, and exact: closed forms for Gaussian
 data, integrals over a fine grid for a mixture on the line.
 """
@@ -134,11 +135,11 @@ def gaussian_mmse(
 
 
 class Bound(NamedTuple):
-    """The parts of the variational bound on E[-ln p(x_0)], in nats."""
+    """The parts of the variational bound on E[-ln q(x_0)], in nats."""
 
-    reconstruction: Float64[Tensor, ""]  # L_0 = E[-ln q(x_0 | x_1)]
+    reconstruction: Float64[Tensor, ""]  # L_0 = E[-ln p(x_0 | x_1)]
     steps: Float64[Tensor, "steps-1"]  # L_1 .. L_{T-1}
-    prior: Float64[Tensor, ""]  # L_T = E D_KL[q(x_T | x_0) || N(0, I)]
+    prior: Float64[Tensor, ""]  # L_T = E D_KL[p(x_T | x_0) || N(0, I)]
 
     @property
     def total(self) -> Float64[Tensor, ""]:
@@ -175,9 +176,9 @@ def gaussian_bound(
 ) -> Bound:
     """The bound for Gaussian data of mean 0, its reverse steps with the best mean.
 
-    reverse:  "exact", the variance of q(x_{t-1} | x_t); the total is then h(x_0) plus
-              D_KL[q(x_T) || N(0, I)] for every schedule. Or "fixed", that of
-              q(x_{t-1} | x_t, x_0), as in DDPM; L_{t-1} = (SNR_{t-1} - SNR_t) mmse_t / 2.
+    reverse:  "exact", the variance of p(x_{t-1} | x_t); the total is then h(x_0) plus
+              D_KL[p(x_T) || N(0, I)] for every schedule. Or "fixed", that of
+              p(x_{t-1} | x_t, x_0), as in DDPM; L_{t-1} = (SNR_{t-1} - SNR_t) mmse_t / 2.
 
     >>> bound = gaussian_bound(cosine_alpha_bar(10), [4.0, 1.0])
     >>> round(bound.total.item(), 4), round(math.log(2 * math.pi * math.e) + math.log(4) / 2, 4)

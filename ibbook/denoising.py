@@ -1,0 +1,187 @@
+"""A small denoiser, trained for several seeds at once, and what its errors tell.
+
+It sees y = sqrt(SNR) x + e and guesses x: what a Gaussian with the mean and covariance of x would
+say, plus what a network adds. Its squared error is at least the mmse, so an information that is
+read off its errors (`ibbook.diffusion.information_from_mmse`) is an estimate from above.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ibbook._checks import real
+from ibbook.diffusion import information_from_mmse
+from ibbook.networks import Model, mlp
+from ibbook.noise import normal, uniform
+
+# Streams of random numbers: layers count from 0, the trainer and the metrics have theirs
+NOISE, LEVEL, LOOK = 3_000_000, 3_000_001, 3_000_002
+BUMPS = 8  # numbers that tell the network the noise level
+
+Draw = Callable[[int], Float[Tensor, "members batch d"]]
+
+
+class Denoiser:
+    """x given y and its SNR, for each member; `fit_denoiser` trains one."""
+
+    def __init__(
+        self,
+        model: Model,
+        mean: Float[Tensor, "members d"],
+        variance: Float[Tensor, "members d"],
+        axes: Float[Tensor, "members d d"],
+        log_snr: tuple[float, float],
+    ) -> None:
+        self.model, self.log_snr = model, log_snr
+        self.mean, self.variance, self.axes = mean[:, None], variance[:, None], axes
+
+    def __call__(
+        self, y: Float[Tensor, "members n d"], snr: Float[Tensor, "members n"]
+    ) -> Float[Tensor, "members n d"]:
+        """The guess. Along each principal axis, of variance v, a Gaussian has the best one,
+        sqrt(SNR) v / (1 + SNR v) y, and leaves v / (1 + SNR v): the scale of what the network adds,
+        which fades with the SNR of the first axis, since in pure noise all data look Gaussian.
+        """
+        snr = snr[..., None]
+        gain = snr * self.variance
+        left = self.variance / (1 + gain)
+        along = (y - snr.sqrt() * self.mean) @ self.axes
+        seen = torch.cat([along / (1 + gain).sqrt(), self._bumps(snr)], -1)
+        added = self.model.encoder(seen.unsqueeze(2).unsqueeze(2))
+        added = added * left.sqrt() * (gain / (1 + gain)).amax(-1, keepdim=True)
+        return self.mean + (snr.sqrt() * left * along + added) @ self.axes.mT
+
+    def _bumps(self, snr: Float[Tensor, "members n 1"]) -> Float[Tensor, "members n bumps"]:
+        low, high = self.log_snr
+        centres = torch.linspace(low, high, BUMPS, device=snr.device)
+        return (-((snr.log() - centres) / (high - low) * BUMPS).square() / 2).exp()
+
+
+def fit_denoiser(
+    draw: Draw,
+    mean: Float[Tensor, "*members d"],
+    cov: Float[Tensor, "*members d d"],
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    snr: tuple[float, float],
+    hidden: tuple[int, ...] = (128, 128),
+    learning_rate: float = 2e-3,
+    device: torch.device | str = "cpu",
+) -> Denoiser:
+    """Train one denoiser for each seed on SNR |x - guess|^2 / 2, with ln SNR uniform in a range.
+
+    That is the integrand of I-MMSE (Kong, Brekelmans and Ver Steeg, 2023). `draw(step)` gives clean
+    points, a batch for each member, and `mean` and `cov` their moments. Adam's rate falls to 0.
+
+    >>> points = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    >>> draw = lambda step: points.repeat(1, 32, 1)
+    >>> found = fit_denoiser(draw, points.mean(0), torch.cov(points.T, correction=0), [0],
+    ...                      steps=2, snr=(0.01, 100.0), hidden=(8,))
+    >>> found(torch.zeros(1, 3, 2), torch.ones(1, 3)).shape
+    torch.Size([1, 3, 2])
+    """
+    low, high = _range(snr)
+    if not (isinstance(steps, int) and steps >= 1):
+        raise ValueError(f"steps must be an integer of at least 1, got {steps!r}")
+    members, d = len(seeds), mean.shape[-1]
+    if not members:
+        raise ValueError("seeds must not be empty; one denoiser is [0]")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    if cov.shape[-2:] != (d, d):
+        raise ValueError(f"cov must be {d} x {d}, as mean has {d} entries, got {tuple(cov.shape)}")
+    variance, axes = torch.linalg.eigh(real(cov, "cov"))
+    parts = (real(mean, "mean").expand(members, d), variance.clamp(min=0), axes)
+    shapes = ((members, d), (members, d), (members, d, d))
+    mean, variance, axes = (
+        p.expand(s).float().to(device) for p, s in zip(parts, shapes, strict=True)
+    )
+    seeds = torch.tensor(list(seeds), device=device)
+    net = mlp((1, 1, d + BUMPS), latents=d, hidden=hidden, decoder=(), outputs=d, latent="none")
+    model = net.build(seeds)
+    for last in model.encoder[-1].parameters():
+        last.data.zero_()  # training starts from the Gaussian's guess
+    denoiser = Denoiser(model, mean, variance, axes, (math.log(low), math.log(high)))
+    adam = torch.optim.Adam(model.parameters(), learning_rate)
+    falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - step / steps)
+    for step in range(steps):
+        x = draw(step)
+        n = x.shape[1]
+        noise = normal(seeds, range(step, step + 1), (n, d), stream=NOISE)[0]
+        place = (torch.arange(n, device=device) + uniform(seeds, step, (n,), stream=LEVEL)) / n
+        level = (math.log(low) + place * math.log(high / low)).exp()
+        guess = denoiser(level.sqrt()[..., None] * x + noise, level)
+        loss = (level * (x - guess).square().sum(-1)).mean(1).sum() / 2
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        falling.step()
+    model.requires_grad_(False)
+    return denoiser
+
+
+def denoising_errors(
+    denoiser: Denoiser,
+    x: Float[Tensor, "*members n d"],
+    snr: Float[Tensor, "k"],
+    *,
+    seed: int = 0,
+) -> Float[Tensor, "members k"]:
+    """E |x - guess|^2 at each SNR, over the points x, each with noise of its own.
+
+    Times (SNR_{t-1} - SNR_t) / 2 it is the divergence L_{t-1} of a diffusion model with DDPM's
+    variance; see `ibbook.diffusion.gaussian_bound`.
+    """
+    errors = []
+    for level, y in _noisy(denoiser, x, snr, seed):
+        errors.append((denoiser(y, level) - x).square().sum(-1).mean(-1))
+    return torch.stack(errors, -1)
+
+
+def code_information(
+    denoiser: Denoiser,
+    mean: Float[Tensor, "members n d"],
+    log_variance: Float[Tensor, "members n d"],
+    snr: Float[Tensor, "k"],
+    *,
+    seed: int = 0,
+) -> Float[Tensor, "members"]:
+    """I(x; z) of a code p(z|x) = N(mean, diag exp(log_variance)) by a denoiser of z.
+
+    Half the integral over SNR of mmse(z | y) - mmse(z | y, x) (Yu et al., 2025). Given x the best
+    guess of z is known, and the gap is the mean squared distance of the two guesses. A denoiser
+    that is not the best makes it larger.
+    """
+    variance = log_variance.exp()
+    noise = normal(denoiser.model.seeds, range(1), mean.shape[1:], stream=LOOK + 1 + seed)[0]
+    z = mean + variance.sqrt() * noise
+    gaps = []
+    for level, y in _noisy(denoiser, z, snr, seed):
+        root = level.sqrt()[..., None]
+        given = mean + root * variance / (1 + root.square() * variance) * (y - root * mean)
+        gaps.append((denoiser(y, level) - given).square().sum(-1).mean(-1))
+    return information_from_mmse(snr, torch.stack(gaps, -1))[..., -1]
+
+
+def _noisy(
+    denoiser: Denoiser, x: Tensor, snr: Tensor, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each SNR in turn, and the points with noise."""
+    seeds = denoiser.model.seeds
+    x = x.expand(len(seeds), *x.shape[-2:])
+    for k, level in enumerate(snr.tolist()):
+        noise = normal(seeds, range(k, k + 1), x.shape[1:], stream=LOOK + seed)[0]
+        yield torch.full(x.shape[:2], level, device=x.device), math.sqrt(level) * x + noise
+
+
+def _range(snr: tuple[float, float]) -> tuple[float, float]:
+    """A ValueError unless it is two SNRs, 0 < lower < upper."""
+    if len(snr) != 2 or not 0 < snr[0] < snr[1] < math.inf:
+        raise ValueError(f"snr must be two numbers, 0 < lower < upper, got {snr}")
+    return snr
