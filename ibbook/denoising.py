@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
 from ibbook._checks import real
 from ibbook.diffusion import information_from_mmse
-from ibbook.networks import Model, mlp
+from ibbook.layers import Linear, Same
 from ibbook.noise import normal, uniform
 
 # Streams of random numbers: layers count from 0, the trainer and the metrics have theirs
@@ -31,13 +32,15 @@ class Denoiser:
 
     def __init__(
         self,
-        model: Model,
+        network: nn.Module,
+        seeds: Int64[Tensor, "members"],
         mean: Float[Tensor, "members d"],
         variance: Float[Tensor, "members d"],
         axes: Float[Tensor, "members d d"],
         log_snr: tuple[float, float],
+        picture: tuple[int, int, int] | None,
     ) -> None:
-        self.model, self.log_snr = model, log_snr
+        self.network, self.seeds, self.log_snr, self.picture = network, seeds, log_snr, picture
         self.mean, self.variance, self.axes = mean[:, None], variance[:, None], axes
 
     def __call__(
@@ -51,8 +54,13 @@ class Denoiser:
         gain = snr * self.variance
         left = self.variance / (1 + gain)
         along = (y - snr.sqrt() * self.mean) @ self.axes
-        seen = torch.cat([along / (1 + gain).sqrt(), self._bumps(snr)], -1)
-        added = self.model.encoder(seen.unsqueeze(2).unsqueeze(2))
+        seen, bumps = along / (1 + gain).sqrt(), self._bumps(snr)
+        if self.picture is None:
+            added = self.network(torch.cat([seen, bumps], -1))
+        else:
+            pixels = (seen @ self.axes.mT).unflatten(-1, self.picture)
+            maps = bumps[..., None, None].expand(*bumps.shape, *self.picture[1:])
+            added = self.network(torch.cat([pixels, maps], 2)).flatten(2) @ self.axes
         added = added * left.sqrt() * (gain / (1 + gain)).amax(-1, keepdim=True)
         return self.mean + (snr.sqrt() * left * along + added) @ self.axes.mT
 
@@ -70,14 +78,17 @@ def fit_denoiser(
     *,
     steps: int,
     snr: tuple[float, float],
-    hidden: tuple[int, ...] = (128, 128),
+    hidden: tuple[int, ...] = (128,),
+    picture: tuple[int, int, int] | None = None,
     learning_rate: float = 2e-3,
     device: torch.device | str = "cpu",
 ) -> Denoiser:
     """Train one denoiser for each seed on SNR |x - guess|^2 / 2, with ln SNR uniform in a range.
 
     That is the integrand of I-MMSE (Kong, Brekelmans and Ver Steeg, 2023). `draw(step)` gives clean
-    points, a batch for each member, and `mean` and `cov` their moments. Adam's rate falls to 0.
+    points, a batch for each member, and `mean` and `cov` their moments. Adam's rate falls to 0. The
+    network is dense, of `hidden` units, or with `picture`, (channels, height, width), made of 3x3
+    convolutions with that many maps: what they add to the Gaussian's guess is local.
 
     >>> points = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
     >>> draw = lambda step: points.repeat(1, 32, 1)
@@ -96,6 +107,8 @@ def fit_denoiser(
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
     if cov.shape[-2:] != (d, d):
         raise ValueError(f"cov must be {d} x {d}, as mean has {d} entries, got {tuple(cov.shape)}")
+    if picture is not None and math.prod(picture) != d:
+        raise ValueError(f"picture must have {d} pixels, as mean has, got {picture}")
     variance, axes = torch.linalg.eigh(real(cov, "cov"))
     parts = (real(mean, "mean").expand(members, d), variance.clamp(min=0), axes)
     shapes = ((members, d), (members, d), (members, d, d))
@@ -103,12 +116,10 @@ def fit_denoiser(
         p.expand(s).float().to(device) for p, s in zip(parts, shapes, strict=True)
     )
     seeds = torch.tensor(list(seeds), device=device)
-    net = mlp((1, 1, d + BUMPS), latents=d, hidden=hidden, decoder=(), outputs=d, latent="none")
-    model = net.build(seeds)
-    for last in model.encoder[-1].parameters():
-        last.data.zero_()  # training starts from the Gaussian's guess
-    denoiser = Denoiser(model, mean, variance, axes, (math.log(low), math.log(high)))
-    adam = torch.optim.Adam(model.parameters(), learning_rate)
+    network = _network(seeds, d, hidden, picture)
+    log_snr = (math.log(low), math.log(high))
+    denoiser = Denoiser(network, seeds, mean, variance, axes, log_snr, picture)
+    adam = torch.optim.Adam(network.parameters(), learning_rate)
     falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - step / steps)
     for step in range(steps):
         x = draw(step)
@@ -122,8 +133,23 @@ def fit_denoiser(
         loss.backward()
         adam.step()
         falling.step()
-    model.requires_grad_(False)
+    network.requires_grad_(False)
     return denoiser
+
+
+def _network(
+    seeds: Int64[Tensor, "members"],
+    d: int,
+    hidden: tuple[int, ...],
+    picture: tuple[int, int, int] | None,
+) -> nn.Module:
+    layer, inputs, outputs = (Linear, d, d) if picture is None else (Same, picture[0], picture[0])
+    layers: list[nn.Module] = []
+    for stream, sizes in enumerate(pairwise([inputs + BUMPS, *hidden, outputs])):
+        layers += [layer(seeds, *sizes, stream, "uniform"), nn.ReLU()]
+    for last in layers[-2].parameters():
+        last.data.zero_()  # training starts from the Gaussian's guess
+    return nn.Sequential(*layers[:-1])
 
 
 def denoising_errors(
@@ -159,7 +185,7 @@ def code_information(
     that is not the best makes it larger.
     """
     variance = log_variance.exp()
-    noise = normal(denoiser.model.seeds, range(1), mean.shape[1:], stream=LOOK + 1 + seed)[0]
+    noise = normal(denoiser.seeds, range(1), mean.shape[1:], stream=LOOK + 1 + seed)[0]
     z = mean + variance.sqrt() * noise
     gaps = []
     for level, y in _noisy(denoiser, z, snr, seed):
@@ -173,7 +199,7 @@ def _noisy(
     denoiser: Denoiser, x: Tensor, snr: Tensor, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Each SNR in turn, and the points with noise."""
-    seeds = denoiser.model.seeds
+    seeds = denoiser.seeds
     x = x.expand(len(seeds), *x.shape[-2:])
     for k, level in enumerate(snr.tolist()):
         noise = normal(seeds, range(k, k + 1), x.shape[1:], stream=LOOK + seed)[0]

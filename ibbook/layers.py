@@ -162,6 +162,20 @@ class Double(Layer):
         return y + self.bias[:, None, None, None]
 
 
+class Same(Layer):
+    """A convolution with a 3x3 kernel and padding 1: as high and wide, all members in one call."""
+
+    @staticmethod
+    def layout(inputs: int, outputs: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+        return (outputs, inputs, 3, 3), (inputs * 9, outputs * 9)
+
+    def forward(self, x: Float[Tensor, "members batch i h w"]) -> Tensor:
+        members = len(x)
+        weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
+        y = F.conv2d(x.transpose(0, 1).flatten(1, 2), weight, bias, padding=1, groups=members)
+        return y.unflatten(1, (members, -1)).transpose(0, 1)
+
+
 class Flatten(nn.Module):
     """[members, batch, ...] to [members, batch, features]."""
 

@@ -97,6 +97,37 @@ def test_a_member_beside_others_is_the_member_alone():
     torch.testing.assert_close(both(y.expand(2, -1, -1), snr.expand(2, -1))[1:], alone(y, snr))
 
 
+def stripes(step, members=2, batch=32):
+    """Pictures of two columns, of which one is bright and the other dark."""
+    side = torch.rand(members, batch, 1, 1, generator=torch.Generator().manual_seed(step)) > 0.5
+    left = side.float().expand(-1, -1, 2, 1) * 2 - 1
+    return torch.cat([left, -left], -1).flatten(2)
+
+
+def test_convolutions_find_what_a_gaussian_does_not_know():
+    """The guess for two pictures is that for two points, at four times the SNR."""
+    points = stripes(0, 1, 64)[0]
+    pattern = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    cov = pattern[:, None] * pattern
+    options = {"steps": 800, "learning_rate": 5e-3, "picture": (1, 2, 2)}
+    found = fitted(stripes, torch.zeros(4), cov, [0, 1], **options)
+    errors = denoising_errors(found, points.repeat(200, 1), torch.tensor([0.75])).double()
+    best = 4 * mixture_mmse(3.0, mixture([0.5, 0.5], [-1, 1], [0, 0]))
+    assert (errors > best - 0.04).all()
+    assert (errors < 0.75 * gaussian_mmse(0.75, [4.0])).all()
+
+
+def test_a_member_of_a_convolutional_denoiser_is_the_member_alone():
+    cov = torch.eye(4)
+    both = fitted(stripes, torch.zeros(4), cov, [3, 7], steps=5, picture=(1, 2, 2))
+    alone = fitted(
+        lambda step: stripes(step)[1:], torch.zeros(4), cov, [7], steps=5, picture=(1, 2, 2)
+    )
+    y, snr = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(0)), torch.ones(1, 6)
+    together = both(y.expand(2, -1, -1), snr.expand(2, -1))
+    torch.testing.assert_close(together[1:], alone(y, snr), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -105,6 +136,7 @@ def test_a_member_beside_others_is_the_member_alone():
         ({"snr": (0.0, 1.0)}, "snr must be two numbers, 0 < lower < upper"),
         ({"seeds": []}, "seeds must not be empty"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0"),
+        ({"picture": (1, 2, 2)}, r"picture must have 1 pixels, as mean has, got \(1, 2, 2\)"),
         ({"cov": torch.eye(2)}, "cov must be 1 x 1, as mean has 1 entries"),
     ],
 )

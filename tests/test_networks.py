@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ibbook.layers import Convolutions, Double, Halve, Linear
+from ibbook.layers import Convolutions, Double, Halve, Linear, Same
 from ibbook.networks import Network, conv, mlp, stack
 from ibbook.objective import Objective
 
@@ -74,6 +74,15 @@ def test_convolutions_as_matrix_products_are_the_convolutions(kind, members):
     torch.testing.assert_close(*gradients)
 
 
+def test_a_convolution_that_keeps_the_size_is_the_convolution_of_each_member():
+    layer, x = Same(SEEDS, 5, 7, 0, "uniform"), torch.randn(3, 2, 5, 8, 6)
+    each = [
+        nn.functional.conv2d(*parts, padding=1)
+        for parts in zip(x, layer.weight, layer.bias, strict=True)
+    ]
+    torch.testing.assert_close(layer(x), torch.stack(each))
+
+
 def test_each_member_of_an_mlp_is_the_plain_network():
     model = mlp((1, 4, 4), latents=2, hidden=(8, 6), decoder=(), outputs=3).build(SEEDS)
     x = torch.rand(3, 5, 1, 4, 4)
@@ -127,9 +136,10 @@ def test_initial_weights_have_the_spread_of_pytorch_and_depend_on_the_own_seed_o
     [
         (lambda: Linear(SEEDS, 60, 90, 0, "glorot"), nn.Linear(60, 90)),
         (lambda: Halve(SEEDS, 20, 40, 0, "glorot"), nn.Conv2d(20, 40, 4)),
+        (lambda: Same(SEEDS, 20, 40, 0, "glorot"), nn.Conv2d(20, 40, 3)),
         (lambda: Double(SEEDS, 20, 40, 0, "glorot"), nn.ConvTranspose2d(20, 40, 4)),
     ],
-    ids=["linear", "halve", "double"],
+    ids=["linear", "halve", "same", "double"],
 )
 def test_glorot_weights_have_the_spread_of_pytorchs_and_no_biases(layer, plain):
     layer = layer()
