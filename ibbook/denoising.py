@@ -110,7 +110,7 @@ def fit_denoiser(
     if picture is not None and math.prod(picture) != d:
         raise ValueError(f"picture must have {d} pixels, as mean has, got {picture}")
     variance, axes = torch.linalg.eigh(real(cov, "cov"))
-    parts = (real(mean, "mean").expand(members, d), variance.clamp(min=0), axes)
+    parts = (real(mean, "mean"), variance.clamp(min=0), axes)
     shapes = ((members, d), (members, d), (members, d, d))
     mean, variance, axes = (
         p.expand(s).float().to(device) for p, s in zip(parts, shapes, strict=True)
@@ -163,6 +163,13 @@ def denoising_errors(
 
     Times (SNR_{t-1} - SNR_t) / 2 it is the divergence L_{t-1} of a diffusion model with DDPM's
     variance; see `ibbook.diffusion.gaussian_bound`.
+
+    >>> found = fit_denoiser(lambda step: torch.zeros(1, 4, 1), torch.zeros(1), torch.eye(1), [0],
+    ...                      steps=1, snr=(0.1, 10.0), learning_rate=1e-9)
+    >>> x = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
+    >>> errors = denoising_errors(found, x, torch.tensor([0.0, 1.0]))[0]
+    >>> [f"{e:.1f}" for e in errors]  # 1 / (1 + SNR)
+    ['1.0', '0.5']
     """
     errors = []
     for level, y in _noisy(denoiser, x, snr, seed):
@@ -183,6 +190,12 @@ def code_information(
     Half the integral over SNR of mmse(z | y) - mmse(z | y, x) (Yu et al., 2025). Given x the best
     guess of z is known, and the gap is the mean squared distance of the two guesses. A denoiser
     that is not the best makes it larger.
+
+    >>> found = fit_denoiser(lambda step: torch.zeros(1, 4, 1), torch.zeros(1), torch.eye(1), [0],
+    ...                      steps=1, snr=(0.1, 10.0), learning_rate=1e-9)
+    >>> silent = torch.zeros(1, 10, 1)  # mean 0 and variance 1, whatever x is
+    >>> f"{code_information(found, silent, silent, torch.logspace(-2, 2, 9)).item():.3f}"
+    '0.000'
     """
     variance = log_variance.exp()
     noise = normal(denoiser.seeds, range(1), mean.shape[1:], stream=LOOK + 1 + seed)[0]
@@ -199,7 +212,9 @@ def _noisy(
     denoiser: Denoiser, x: Tensor, snr: Tensor, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Each SNR in turn, and the points with noise."""
-    seeds = denoiser.seeds
+    seeds, snr = denoiser.seeds, real(snr, "snr")
+    if snr.ndim != 1 or (snr < 0).any():
+        raise ValueError(f"snr must be a vector of numbers >= 0, got {snr.tolist()}")
     x = x.expand(len(seeds), *x.shape[-2:])
     for k, level in enumerate(snr.tolist()):
         noise = normal(seeds, range(k, k + 1), x.shape[1:], stream=LOOK + seed)[0]

@@ -150,3 +150,9 @@ def test_bad_input_is_refused_by_name(change, words):
     }
     with pytest.raises(ValueError, match=words):
         fit_denoiser(two_points, **(given | change))
+
+
+@pytest.mark.parametrize("snr", [[-1.0, 1.0], [[1.0]], [math.nan]])
+def test_a_bad_snr_is_refused(untrained, snr):
+    with pytest.raises(ValueError, match="snr must be"):
+        denoising_errors(untrained, gaussian_points(4), snr)
