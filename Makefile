@@ -36,8 +36,8 @@ lab: .venv/lab
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200 --nbval-sanitize-with=tests/nbval.ini
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 NOTEBOOKS := $(sort $(wildcard chapters/*.ipynb))
-LONGEST := $(filter %06-corex.ipynb %08-time-varying-bottlenecks.ipynb %05-beta-vae.ipynb %appendix-axes.ipynb \
-  %04-vib.ipynb,$(NOTEBOOKS))
+LONGEST := $(filter %08-time-varying-bottlenecks.ipynb %07-lambda-beta-vae.ipynb %06-corex.ipynb \
+  %05-beta-vae.ipynb %appendix-axes.ipynb %04-vib.ipynb,$(NOTEBOOKS))
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) $(NBVAL) --doctest-modules \
   --doctest-glob=README.md --ignore-glob='tests/*.ipynb' \
   $(LONGEST) $(filter-out $(LONGEST),$(NOTEBOOKS)) tests ibbook README.md

@@ -15,6 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ibbook.book import results
+from ibbook.book.chapters import find
+from ibbook.book.parameters import parameters
 from ibbook.networks import conv, mlp
 from tests.gpu import __main__ as entry
 from tests.gpu.speed import work
@@ -103,15 +105,20 @@ def test_every_number_of_speed_has_its_floor(dry):
 
 def test_what_was_trained_is_read_as_kept_runs(dry, monkeypatch):
     monkeypatch.setattr(results, "results_folder", lambda: dry[0] / "kept")
-    for chapter, l2 in (("05-beta-vae", 0), ("07-lambda-beta-vae", 4)):
+    of_chapters = {
+        "05-beta-vae": "betavae.{}",
+        "07-lambda-beta-vae": "lambdabeta.{}_beta_8_lambda_4",
+    }
+    for chapter, name in of_chapters.items():
         table = results.recorded(f"{chapter}-gpu-*")
         assert set(table.chapter) == {chapter}
-        assert set(table.l2) == {l2}
         assert set(table.look_at) == {1, 4, 8, 16}
         assert set(table.first_seed) == {3, 4}
         assert set(table.steps) == {60}
         assert table.value.notna().all()
-        assert {"betavae.rate", "betavae.mig_means", "betavae.error"} <= set(table.name)
+        assert {name.format(kind) for kind in ("rate", "mig_means", "error")} <= set(table.name)
+        declared = parameters(find(chapter))
+        assert set(table.columns) & {"betas", "further", "penalties", "pictures"} <= set(declared)
     committed = json.loads((entry.ROOT / "data/results/05-beta-vae-sprites.json").read_text())
     kept = json.loads((dry[0] / "kept/05-beta-vae-gpu-beta-4-seed-3.json").read_text())
     assert kept.keys() == committed.keys()

@@ -32,6 +32,7 @@ from tests.gpu.steps import Run, write
 
 BETAS, LAMBDAS = (1.0, 4.0, 8.0, 16.0), (0.0, 4.0)
 CHAPTERS = {0.0: "05-beta-vae", 4.0: "07-lambda-beta-vae"}
+PREFIXES = {0.0: "betavae", 4.0: "lambdabeta"}
 # chapters/profiles/full/05-beta-vae.yaml; the dry run has other sizes
 FULL = {"size": 64, "latents": 10, "steps": 300_000, "batch_size": 64, "learning_rate": 1e-4}
 DRY = FULL | {"size": 16, "steps": 60, "batch_size": 8}
@@ -107,14 +108,15 @@ def part(run: Run, seed: int) -> None:
         parameters = {
             **profile,
             "steps": steps,
-            "every_sprite": True,
             "betas": f"{beta:g}",
             "look_at": beta,
-            "l2": l2,
             "seeds": 1,
             "first_seed": seed,
             "warm_up": 0,
+            **_own(l2),
         }
+        ending = f"_beta_{beta:g}_lambda_{l2:g}" if l2 else ""
+        records = [row | {"name": f"{PREFIXES[l2]}.{row['name']}{ending}"} for row in records]
         name = f"{CHAPTERS[l2]}-gpu-beta-{beta:g}-seed-{seed}.json"
         kept_run = {"chapter": CHAPTERS[l2], **about, "parameters": parameters, "records": records}
         write(kept / name, kept_run | {"seal": seal(kept_run)})
@@ -123,6 +125,16 @@ def part(run: Run, seed: int) -> None:
     run.save(
         results, f"seed {seed}: {len(members)} members, {steps} steps ({fitting}), {spent:.0f} s"
     )
+
+
+def _own(l2: float) -> dict[str, Any]:
+    """What chapter 5, or with a penalty chapter 7, calls its other parameters.
+
+    The penalty is there from the first step on, not in further steps as in the papers.
+    """
+    if not l2:
+        return {"every_sprite": True}
+    return {"pictures": "dsprites", "penalties": f"0 {l2:g}", "more_betas": "", "further": 0}
 
 
 def _scores(trained: Ensemble, data: Dataset, points: int) -> dict[int, list[dict[str, Any]]]:
@@ -156,7 +168,7 @@ def _scores(trained: Ensemble, data: Dataset, points: int) -> dict[int, list[dic
     values = {name: [float(v) for v in column] for name, (_, column) in columns.items()}
     return {
         member: [
-            {"name": f"betavae.{name}", "value": round(values[name][k], 4), "unit": unit}
+            {"name": name, "value": round(values[name][k], 4), "unit": unit}
             for name, (unit, _) in columns.items()
         ]
         for k, member in enumerate(alive)

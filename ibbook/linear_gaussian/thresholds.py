@@ -1,8 +1,4 @@
-"""Linear VAEs of data with a known covariance: what they say, and when they fall silent.
-
-The decoder is q(x|z) = N(Wz + b, noise), the encoder linear with constant diagonal variances, the
-marginal r(z) = N(0, I), and D + beta R is minimised. Everything is in nats.
-"""
+"""The betas above which a linear VAE falls silent, and what it says below them."""
 
 from __future__ import annotations
 
@@ -14,6 +10,35 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook._checks import real
+from ibbook.linear_gaussian.checks import Noise, check_l2, check_noise, positive_definite
+
+
+def collapse_threshold(
+    cov: Float[Tensor, "n n"] | ArrayLike, *, noise: Noise = "full", l2: float = 0.0
+) -> Float64[Tensor, ""]:
+    """The beta from which on a linear VAE does best to say nothing.
+
+    It is the largest eigenvalue of cov^1/2 (R_0^-1 + 2 l2 I) cov^1/2, where R_0 is the noise that
+    the silent decoder has: cov itself ("full", so that the answer at l2 = 0 is 1), its diagonal,
+    its mean variance ("isotropic"), or the number given. Below it silence is no minimum; from it on
+    it is the global one.
+
+    >>> cov = [[1.0, 0.5], [0.5, 1.0]]
+    >>> [round(collapse_threshold(cov, noise=k).item(), 4) for k in ("full", "diagonal", 0.5)]
+    [1.0, 1.5, 3.0]
+    """
+    check_noise(noise)
+    cov, l2 = positive_definite(cov, noise), real(l2, "l2")
+    check_l2(l2)
+    variances = cov.diagonal()
+    if noise == "full":
+        return 1 + 2 * l2 * torch.linalg.eigvalsh(cov)[-1]
+    if noise == "isotropic":
+        variances = variances.mean().expand_as(variances)
+    elif noise != "diagonal":
+        variances = torch.full_like(variances, noise)
+    scale = (1 / variances + 2 * l2).sqrt()
+    return torch.linalg.eigvalsh(cov * scale[:, None] * scale)[-1]
 
 
 def collapse_thresholds(
