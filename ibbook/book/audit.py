@@ -9,7 +9,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from ibbook._zeros import NEGATIVE_ZERO
-from ibbook.book import markup, numbers
+from ibbook.book import ledger, markup, numbers
 from ibbook.book.chapters import (
     SEAL,
     Chapter,
@@ -156,8 +156,8 @@ def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[st
     """Where records, claims and prose part.
 
     Names recorded twice, trained numbers without a tolerance, claims that nothing records, that no
-    text makes or that do not hold, and numbers in prose that are not those of the run. Chapters
-    with faults of their own are left out.
+    text makes or that do not hold, entries of the ledger that lead nowhere, and numbers in prose
+    that are not those of the run. Chapters with faults of their own are left out.
     """
     try:
         known = claims(book)
@@ -165,6 +165,7 @@ def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[st
         yield str(error)
         return
     places: dict[str, str] = {}
+    homes: dict[str, str] = {}
     rows: dict[str, Record] = {}
     sound = [chapter for chapter, found in faults.items() if not found]
     for chapter in sound:
@@ -181,6 +182,7 @@ def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[st
                         "with claim and tolerance to data/claims.toml"
                     )
                 places.setdefault(name, label)
+                homes.setdefault(name, chapter.name)
                 rows.setdefault(name, row)
     if len(sound) < len(faults):
         return
@@ -200,6 +202,7 @@ def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[st
                 "quote the sentence, or the part of it that compares, as the chapter has it"
             )
     yield from (f"data/claims.toml: {fault}" for fault in broken(known, rows.values()))
+    yield from ledger.faults(book, homes, {chapter.name for chapter in sound})
     for path, text in texts.items():
         for fault in numbers.problems(text, rows):
             yield f"chapters/{path.name}: {fault}; run `make notebooks`"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ibbook._paths import PathError, expanded
-from ibbook.book import audit, chapters, collect, data, parameters, runs
+from ibbook.book import audit, chapters, collect, data, ledger, parameters, runs
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
 from ibbook.book.folders import BookError, root
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     serve = add("serve", _serve, "serve the built site on this machine")
     serve.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
-    held = add("claims", _claims, "whether the sentences that compare numbers hold")
+    held = add("claims", _claims, "whether sentences that compare numbers hold; verdicts")
     held.add_argument(
         "runs", nargs="*", type=expanded, metavar="RUN", help="what `ibbook run` printed"
     )
@@ -321,7 +321,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _claims(options: argparse.Namespace) -> int:
-    """Each claim on the committed notebooks; where a run is given, on its numbers instead."""
+    """Claims and verdicts on the committed notebooks; where a run is given, on its numbers."""
     failures: dict[str, str] = {}
     rows = _recorded([chapter.stored for chapter in chapters.chapters()], failures)
     rows |= chapters.recorded_in(map(_verified, options.runs))
@@ -333,7 +333,17 @@ def _claims(options: argparse.Namespace) -> int:
     for fault in lost:
         print(f"broken  {fault}")
     _say(f"{len(known) - len(lost)} of {len(known)} claims hold")
+    _verdicts({name: row["value"] for name, row in rows.items()})
     return _summary(failures) or bool(lost)
+
+
+def _verdicts(values: dict[str, float]) -> None:
+    """What the sources claim, and what follows from these numbers."""
+    found = ledger.read(root())
+    for line in ledger.lines(found, values, root()):
+        print(line)
+    if found.entries:
+        _say(ledger.summary(ledger.verdicts(found, values, root())))
 
 
 def _verified(run: Path) -> Path:

@@ -1,0 +1,194 @@
+"""The ledger: entries that lead somewhere, and verdicts that follow from numbers."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from ibbook.book import chapters, expressions, ledger
+from ibbook.book.audit import problems
+from ibbook.book.cli import main
+from ibbook.book.folders import BookError
+from ibbook.book.ledger import VERDICTS, Entry
+
+ROOT = Path(__file__).parents[2]
+SOURCES = {"rdtovaes", "frans2023", "ibvaeperspective", "vu2026", "gao2019"}
+KEPT = 'runs.mean < 0.1"\nruns = {pattern = "01-*", name = "coin.bias"}\nplace = "5'
+COUNT = "0 reproduced, 0 bounded, 0 needs a condition, 0 differs, 1 not run\n"
+HOMES = {"coin.bias": "01-coin", "die.pips": "02-die"}
+SOUND = """
+[sources.bernoulli1713]
+sections = ["Opening", "Part four"]
+
+[sources.bernoulli1713.without]
+"Opening" = "A dedication."
+
+[claims.fair]
+source = "bernoulli1713"
+section = "Part four"
+statement = "The coin is fair."
+kind = "number"
+chapter = "01-coin"
+holds = "abs(coin.bias) < 0.1"
+why = "A tenth is what a hundred tosses leave."
+"""
+
+
+@pytest.fixture
+def faults(book: Path):
+    """What is wrong with a ledger in a book of two chapters and one reference."""
+
+    def of(text: str) -> list[str]:
+        (book / "data" / "ledger.toml").write_text(text, encoding="utf-8")
+        reference = "@book{bernoulli1713,\n  year = {1713}\n}\n"
+        (book / "chapters" / "references.bib").write_text(reference, encoding="utf-8")
+        return list(ledger.faults(book, HOMES, {"01-coin", "02-die"}))
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[ledger.Ledger, dict[str, float], dict[str, str]]:
+    """The book's own ledger, its numbers, and which chapter records each."""
+    values, homes = {}, {}
+    for chapter in chapters.chapters(ROOT):
+        for name, row in chapters.recorded_in([chapter.stored]).items():
+            values[name], homes[name] = row["value"], chapter.name
+    return ledger.read(ROOT), values, homes
+
+
+def test_a_sound_ledger_has_no_faults(faults):
+    assert faults(SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("coin.bias", "coin.weight", "nothing records coin.weight"),
+        ('chapter = "01-coin"', 'chapter = "03-card"', "no chapter '03-card'"),
+        ('chapter = "01-coin"', 'chapter = "02-die"', "chapter 02-die records none of its numbers"),
+        ("bernoulli1713", "bernoulli1714", "no such key in chapters/references.bib"),
+        ('source = "bernoulli1713"', 'source = "pascal"', r"no \[sources.pascal\]"),
+        ('["Opening", "Part four"]', '["Opening"]', "section 'Part four' is none of the sections"),
+        ('"Opening" = "A dedication."', "", "section 'Opening' has no entry"),
+        ('"A dedication."', '"Polite."\n"Part five" = "Lost."', "none of its sections"),
+        ('"Opening" =', '"Part four" = "Long."\n"Opening" =', "has an entry and a reason for none"),
+        (
+            "why =",
+            'runs = {pattern = "01-*", name = "coin.bias"}\nwhy =',
+            "needs runs if it speaks",
+        ),
+        ("abs(coin.bias)", "runs.mean", "needs runs if it"),
+        ("abs(coin.bias) < 0.1", KEPT, "nothing records runs.mean"),
+        ("abs(coin.bias) < 0.1", KEPT.replace(", name", ", nam"), "must give pattern and name"),
+        ("0.1", "open(1)", "is not understood"),
+        ("abs(coin.bias) < 0.1", "coin.bias", "must compare"),
+        ('kind = "number"', 'kind = "rumour"', "kind must be one of"),
+        ('why = "A tenth is what a hundred tosses leave."', "", "it needs why and chapter"),
+        ('chapter = "01-coin"', "", "it needs why and chapter"),
+        ("why =", 'unrun = "Why not."\nwhy =', "either holds, or unrun"),
+        ('holds = "abs(coin.bias) < 0.1"', "", "either holds, or unrun"),
+        ("statement =", "statment =", "must be a table"),
+        ('"The coin is fair."', "3", "statement is 3"),
+        ('"number"', '"number"\nverdict = "reproduced"', "must be a table"),
+        ("[claims.fair]", "[claim.fair]", "has tables of sources and claims, got claim"),
+        ("[claims.fair]", "[claims.fair", "is broken"),
+        ('"A dedication."', '" "', "must give each title its reason"),
+    ],
+)
+def test_a_false_entry_is_caught(faults, old, new, message):
+    assert old in SOUND
+    found = "\n".join(faults(SOUND.replace(old, new)))
+    assert re.search(message, found), found
+
+
+def test_what_is_not_run_has_a_reason_and_no_condition(faults):
+    text = SOUND.replace('holds = "abs(coin.bias) < 0.1"', 'unrun = "No coin."')
+    assert faults(text) == []
+    (fault,) = faults(text + 'condition = "It lands."\n')
+    assert "is not run" in fault
+
+
+def test_the_check_of_the_book_reads_the_ledger(book):
+    (book / "data" / "ledger.toml").write_text(SOUND, encoding="utf-8")
+    found = "\n".join(problems())
+    for message in ("nothing records coin.bias", "no chapter '01-coin'", "no such key"):
+        assert message in found
+
+
+def test_the_command_prints_verdicts_and_counts_them(book, capsys):
+    (book / "data" / "ledger.toml").write_text(SOUND, encoding="utf-8")
+    assert main(["claims"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("not run            fair: The coin is fair.")
+    assert said.err.endswith("1 entry in the ledger: " + COUNT)
+
+
+def test_a_verdict_follows_from_the_numbers(tmp_path):
+    entry = Entry("a", "b", "c", "number", holds="x.error < 2", exactly="x.error < 1")
+    assert ledger.known(entry, {"x.error": 3.0, "x.rate": 1.0}, tmp_path) == {"x.error": 3.0}
+    by_value = [ledger.verdict(entry, {"x.error": value}) for value in (3.0, 1.5, 0.5)]
+    assert by_value == ["differs", "bounded", "reproduced"]
+    entry = entry._replace(condition="x is mild")
+    by_value = [ledger.verdict(entry, {"x.error": value}) for value in (3.0, 1.5, 0.5)]
+    assert by_value == ["differs", "needs a condition", "needs a condition"]
+    assert ledger.verdict(entry, {}) == "not run"
+
+
+def test_kept_runs_are_summed_up_over_seeds():
+    found = [
+        row["value"]
+        for path in (ROOT / "data" / "results").glob("04-vib-mnist-?.json")
+        for row in json.loads(path.read_text(encoding="utf-8"))["records"]
+        if row["name"] == "vib.test_error"
+    ]
+    entry = Entry(
+        *("a", "b", "c", "number"),
+        holds="runs.mean < 2 and runs.least < 2 and runs.most < 2 and runs.count > 1",
+        runs={"pattern": "04-vib-mnist-*", "name": "vib.test_error"},
+    )
+    values = ledger.known(entry, {}, ROOT)
+    assert values["runs.mean"] == pytest.approx(mean(found))
+    assert (values["runs.least"], values["runs.most"]) == (min(found), max(found))
+    assert values["runs.count"] == len(found) >= 5
+
+
+def test_a_damaged_run_is_no_traceback_of_the_check(faults, book):
+    (book / "data" / "results").mkdir()
+    (book / "data" / "results" / "01-coin-0.json").write_text("{", encoding="utf-8")
+    text = SOUND.replace("abs(coin.bias) < 0.1", KEPT)
+    assert faults(text) == []
+    with pytest.raises(BookError, match="is no kept run"):
+        ledger.verdicts(ledger.read(book), {"coin.bias": 0.0}, book)
+
+
+def test_the_books_own_ledger_is_consistent(real):
+    found, _, homes = real
+    names = {chapter.name for chapter in chapters.chapters(ROOT)}
+    assert list(ledger.faults(ROOT, homes, names)) == []
+    assert {entry.source for entry in found.entries.values()} >= SOURCES
+    assert len(found.entries) >= 60
+
+
+def test_what_has_numbers_has_a_verdict_and_the_rest_has_a_reason(real):
+    found, values, _ = real
+    given = ledger.verdicts(found, values, ROOT)
+    for name, entry in found.entries.items():
+        assert given[name] in VERDICTS
+        assert (given[name] == "not run") == bool(entry.unrun)
+
+
+def test_each_verdict_could_be_another(real):
+    """An expression that no numbers can break would say nothing."""
+    chance = random.Random(0)
+    for name, entry in real[0].entries.items():
+        for expression in filter(None, (entry.holds, entry.exactly)):
+            spoken = expressions.names(expression)
+            draws = [{n: chance.choice([-1, 0, 1]) * 1e4 for n in spoken} for _ in range(60)]
+            seen = {expressions.holds(expression, draw) for draw in draws}
+            assert False in seen, f"{name}: nothing breaks {expression}"
