@@ -20,7 +20,7 @@ from ibbook.book.parameters import Value
 from ibbook.datasets._files import find, registry
 
 # Files in data/ that runs are held against, and do not read.
-CHECKED_ONLY = ("claims.toml",)
+CHECKED_ONLY = ("claims.toml", "ledger.toml")
 # Bytes from which on a file of data/ is read again only when it has changed.
 LARGE = 1 << 24
 

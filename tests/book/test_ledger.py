@@ -14,6 +14,7 @@ from ibbook.book import chapters, expressions, ledger
 from ibbook.book.audit import problems
 from ibbook.book.cli import main
 from ibbook.book.folders import BookError
+from ibbook.book.keys import inputs
 from ibbook.book.ledger import VERDICTS, Entry
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +166,15 @@ def test_a_damaged_run_is_no_traceback_of_the_check(faults, book):
     assert faults(text) == []
     with pytest.raises(BookError, match="is no kept run"):
         ledger.verdicts(ledger.read(book), {"coin.bias": 0.0}, book)
+
+
+def test_no_run_is_repeated_for_an_entry(book, write):
+    chapter = write()
+    before = inputs(chapter, {})
+    (book / "data" / "ledger.toml").write_text(SOUND, encoding="utf-8")
+    assert inputs(chapter, {}) == before
+    (book / "data" / "letters.csv").write_text("a", encoding="utf-8")
+    assert inputs(chapter, {}) != before
 
 
 def test_the_books_own_ledger_is_consistent(real):
