@@ -23,8 +23,8 @@ from typing import Any
 import jupytext
 import nbformat
 
-from ibbook.book import markup
-from ibbook.book.chapters import mapping, recorded_in
+from ibbook.book import ledger, markup, reproduction
+from ibbook.book.chapters import chapters, mapping, recorded_in, title
 from ibbook.book.claims import broken, claims
 from ibbook.book.expressions import names
 from ibbook.book.folders import BookError, text_of
@@ -164,7 +164,20 @@ def stage_book(
     page = stage / "chapters" / "provenance.md"
     if page.exists():
         page.write_text(text_of(page) + provenance_tables(provenance), encoding="utf-8")
+    page = stage / "chapters" / "reproduction.md"
+    if page.exists():
+        found = reproduction.page(ledger.read(source), rows, source, _titles(source))
+        page.write_text(text_of(page) + found, encoding="utf-8")
     return stage
+
+
+def _titles(source: Path) -> dict[str, str]:
+    """The title of each chapter whose text can be read."""
+    found = {}
+    for chapter in chapters(source):
+        with suppress(BookError):
+            found[chapter.name] = title(chapter)
+    return found
 
 
 def _misread(stage: Path) -> list[str]:

@@ -10,7 +10,7 @@ from statistics import mean
 
 import pytest
 
-from ibbook.book import chapters, expressions, ledger
+from ibbook.book import chapters, expressions, ledger, markup, numbers, reproduction
 from ibbook.book.audit import problems
 from ibbook.book.cli import main
 from ibbook.book.folders import BookError
@@ -202,3 +202,25 @@ def test_each_verdict_could_be_another(real):
             draws = [{n: chance.choice([-1, 0, 1]) * 1e4 for n in spoken} for _ in range(60)]
             seen = {expressions.holds(expression, draw) for draw in draws}
             assert False in seen, f"{name}: nothing breaks {expression}"
+
+
+def test_the_page_has_every_entry_under_its_verdict_with_numbers_of_the_run(real):
+    found, values, _ = real
+    stored = [chapter.stored for chapter in chapters.chapters(ROOT)]
+    rows = chapters.recorded_in(stored)
+    titles = {chapter.name: chapters.title(chapter) for chapter in chapters.chapters(ROOT)}
+    page = reproduction.page(found, rows, ROOT, titles)
+    assert list(markup.faults(page)) == []
+    assert list(numbers.problems(page, rows)) == []
+    for one in VERDICTS:
+        given = ledger.verdicts(found, values, ROOT).values()
+        assert page.count(f"**{one}**") == list(given).count(one) > 0
+    lines = [line for line in page.splitlines() if "**" in line]
+    assert len(lines) == len(found.entries)
+    assert {len(re.split(r"(?<!\\)\|", line)) for line in lines} == {7}
+
+
+def test_the_page_without_a_run_says_so(real):
+    page = reproduction.page(real[0], {}, ROOT, {})
+    assert page.count("**not run**") == len(real[0].entries)
+    assert "](#" not in page
