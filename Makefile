@@ -30,7 +30,7 @@ notebooks: .venv/book
 lab: .venv/lab
 	$(BIN)/jupyter lab
 
-# Every cell of every chapter, those that train longest first, the tests, and the package's examples:
+# Every cell of every chapter, what takes longest first, the tests, and the package's examples:
 # once as this machine counts, and once more, without the tests of what makes a book of it, as another
 # processor might. Two workers share the files, with one thread each: arrays of tests are small.
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200 --nbval-sanitize-with=tests/nbval.ini
@@ -40,10 +40,11 @@ LONGEST := $(filter %08-time-varying-bottlenecks.ipynb %07-lambda-beta-vae.ipynb
   %05-beta-vae.ipynb %appendix-axes.ipynb %04-vib.ipynb,$(NOTEBOOKS))
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) $(NBVAL) --doctest-modules \
   --doctest-glob=README.md --ignore-glob='tests/*.ipynb' \
-  $(LONGEST) $(filter-out $(LONGEST),$(NOTEBOOKS)) tests ibbook README.md
+  $(FIRST) $(LONGEST) $(filter-out $(LONGEST),$(NOTEBOOKS)) tests ibbook README.md
 
 test: test-own test-second
 
+test-own: FIRST := tests/book/test_browser.py
 test-own: .venv/test
 	$(PYTEST)
 
