@@ -15,6 +15,17 @@ Noise = Literal["full", "diagonal", "isotropic"] | float
 LEARNED = ("full", "diagonal", "isotropic")
 
 
+def checked(
+    cov: Any, beta: Any, l2: Any, latents: int, noise: Noise
+) -> tuple[Float64[Tensor, "n n"], Float64[Tensor, "*b"], Float64[Tensor, "*b"]]:
+    """The covariance, and beta and l2 broadcast, of a model that may have a best one."""
+    check_noise(noise)
+    cov = positive_definite(cov, noise)
+    beta, l2 = weights(beta, l2, noise)
+    check_latents(latents, len(cov))
+    return cov, beta.to(cov), l2.to(cov)
+
+
 def check_noise(noise: Noise) -> None:
     """One of the learned kinds, or a positive variance."""
     if isinstance(noise, str):

@@ -10,14 +10,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ibbook.linear_gaussian.checks import (
-    Noise,
-    check_code_noise,
-    check_latents,
-    check_noise,
-    positive_definite,
-    weights,
-)
+from ibbook.linear_gaussian.checks import Noise, check_code_noise, checked
 
 
 def descend(
@@ -45,13 +38,10 @@ def descend(
     >>> round(code_information(cov, *found).item(), 2)  # ln(8 / 1.5) / 2
     0.84
     """
-    check_noise(noise)
     check_code_noise(code_noise)
-    cov = positive_definite(cov, noise)
-    beta, l2 = weights(beta, l2, noise)
-    check_latents(latents, len(cov))
+    cov, beta, l2 = checked(cov, beta, l2, latents, noise)
     shape = (*beta.shape, len(seeds))
-    beta, l2 = (part.reshape(-1).repeat_interleave(len(seeds)).to(cov) for part in (beta, l2))
+    beta, l2 = (part.reshape(-1).repeat_interleave(len(seeds)) for part in (beta, l2))
     n, models = len(cov), len(beta)
 
     def tiled(parts: list[Tensor]) -> Tensor:

@@ -10,14 +10,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ibbook.linear_gaussian.checks import (
-    Noise,
-    check_code_noise,
-    check_latents,
-    check_noise,
-    positive_definite,
-    weights,
-)
+from ibbook.linear_gaussian.checks import Noise, check_code_noise, checked
 from ibbook.linear_gaussian.halves import encode_for
 
 
@@ -59,11 +52,8 @@ def fixed_point(
     ...                  found.code_cov).flatten()  # ln(8 / 1.5) / 2, and silence
     tensor([0.8370, 0.0000], dtype=torch.float64)
     """
-    check_noise(noise)
     check_code_noise(code_noise)
-    cov = positive_definite(cov, noise)
-    beta, l2 = weights(beta, l2, noise)
-    check_latents(latents, len(cov))
+    cov, beta, l2 = checked(cov, beta, l2, latents, noise)
     starts = [_start(latents, len(cov), seed) for seed in seeds]
     basis = None
     spread: Tensor = cov
@@ -75,7 +65,7 @@ def fixed_point(
     encoder, code_cov = (
         torch.stack(part).to(cov).repeat(pairs, 1, 1) for part in zip(*starts, strict=True)
     )
-    beta, l2 = (part.reshape(-1).repeat_interleave(len(starts)).to(cov) for part in (beta, l2))
+    beta, l2 = (part.reshape(-1).repeat_interleave(len(starts)) for part in (beta, l2))
     moving = torch.arange(len(beta), device=cov.device)
     count = torch.full_like(moving, sweeps)
     now = encoder.clone(), code_cov.clone()

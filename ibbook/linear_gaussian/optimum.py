@@ -10,13 +10,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ibbook.linear_gaussian.checks import (
-    Noise,
-    check_latents,
-    check_noise,
-    positive_definite,
-    weights,
-)
+from ibbook.linear_gaussian.checks import Noise, checked
 
 
 @dataclass(frozen=True)
@@ -54,18 +48,14 @@ def optimum(
     >>> best.level.tolist(), best.rates.sum(-1)  # ln(4 / 1) / 2, and silence
     ([1.0, 4.0], tensor([0.6931, 0.0000], dtype=torch.float64))
     """
-    check_noise(noise)
     if noise == "diagonal":
         raise ValueError("noise 'diagonal' has no closed form; use fixed_point")
-    cov = positive_definite(cov, noise)
-    beta, l2 = weights(beta, l2, noise)
-    check_latents(latents, len(cov))
+    cov, beta, l2 = checked(cov, beta, l2, latents, noise)
     if noise == "full" and (beta == 1).any():
         raise ValueError(
             "beta must be above 1 where noise is 'full': at 1 every encoder whose codes follow "
             "the marginal N(0, I) is as good as every other"
         )
-    beta, l2 = beta.to(cov), l2.to(cov)
     values, vectors = torch.linalg.eigh(cov)
     values, vectors = values.flip(0), vectors.flip(1)
     n = len(values)
