@@ -202,7 +202,11 @@ def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[st
                 "quote the sentence, or the part of it that compares, as the chapter has it"
             )
     yield from (f"data/claims.toml: {fault}" for fault in broken(known, rows.values()))
-    yield from ledger.faults(book, homes, {chapter.name for chapter in sound})
+    values = {name: row["value"] for name, row in rows.items()}
+    amiss = list(ledger.faults(book, homes, {chapter.name for chapter in sound}, values))
+    yield from amiss
+    if not amiss:
+        yield from ledger.misstated(texts, book, values)
     for path, text in texts.items():
         for fault in numbers.problems(text, rows):
             yield f"chapters/{path.name}: {fault}; run `make notebooks`"

@@ -249,9 +249,12 @@ def _book(options: argparse.Namespace) -> int:
         failures["the site"] = str(error)
     else:
         _say(f"The book is in {pages}. To read it: make serve")
-        lost = broken(
-            claims(root()), chapters.recorded_in(map(runs.executed, done.values())).values()
-        )
+        rows = chapters.recorded_in(map(runs.executed, done.values()))
+        lost = broken(claims(root()), rows.values())
+        if not failures:  # else numbers of the ledger are missing for a reason that is named
+            values = {name: row["value"] for name, row in rows.items()}
+            turned = ledger.turned(ledger.read(root()), values, root())
+            failures |= {f"ledger: {fault}": f"in this run {fault}" for fault in turned}
         failures |= {fault.name: f"not so in this run: {fault}" for fault in lost}
     return _summary(failures)
 
@@ -333,17 +336,22 @@ def _claims(options: argparse.Namespace) -> int:
     for fault in lost:
         print(f"broken  {fault}")
     _say(f"{len(known) - len(lost)} of {len(known)} claims hold")
-    _verdicts({name: row["value"] for name, row in rows.items()})
-    return _summary(failures) or bool(lost)
+    turned = _verdicts({name: row["value"] for name, row in rows.items()})
+    return _summary(failures) or bool(lost or turned)
 
 
-def _verdicts(values: dict[str, float]) -> None:
-    """What the sources claim, and what follows from these numbers."""
+def _verdicts(values: dict[str, float]) -> list[str]:
+    """What the sources claim, and what follows from these numbers; verdicts that do not."""
     found = ledger.read(root())
     for line in ledger.lines(found, values, root()):
         print(line)
+    turned = ledger.turned(found, values, root())
+    for line in turned:
+        print(f"turned  {line}")
     if found.entries:
-        _say(ledger.summary(ledger.verdicts(found, values, root())))
+        said = ledger.summary(ledger.verdicts(found, values, root()))
+        _say(f"{said}; {len(turned)} turned")
+    return turned
 
 
 def _verified(run: Path) -> Path:

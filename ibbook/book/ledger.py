@@ -1,7 +1,7 @@
 """The ledger: what the sources claim, what we measured, and the verdict that follows.
 
-data/ledger.toml has one entry a claim and no verdict. A verdict is computed from the records of the
-chapters or from kept runs, so it changes when they do.
+data/ledger.toml has one entry a claim. A verdict is computed from the records of the chapters or from
+kept runs, and held against the one that the entry states: a number that turns it is an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from ibbook.book.results import kept
 
 FILE = "data/ledger.toml"
 KINDS = ("theorem", "number", "trend", "picture")
-VERDICTS = ("reproduced", "bounded", "needs a condition", "differs", "not run")
+MEASURED = ("reproduced", "bounded", "needs a condition", "differs")
+VERDICTS = (*MEASURED, "not run")
+# A verdict in the prose of a chapter: [needs a condition](reproduction.md#gao-wider)
+PAGE = "reproduction"
+STATED = re.compile(rf"\[([^\[\]]*)\]\({PAGE}\.md#([\w-]+)\)")
+BARE = re.compile(rf"\*\*({'|'.join(VERDICTS)})\*\*")
 KEY = re.compile(r"^@\w+\{([^,\s]+),", re.MULTILINE)
 
 
@@ -38,8 +43,9 @@ class Entry(NamedTuple):
     `holds`: the claim as an expression over records. `exactly`: the same to the precision of the
     source, where `holds` is less than that. `condition`: what the claim needs and the source does
     not say; `holds` then states both sides. `runs`: a pattern of kept runs and a record of theirs,
-    which expressions call `runs.mean`, `runs.least`, `runs.most` and `runs.count`. `why`: why this
-    tolerance, or this comparison. `unrun`: why nothing of ours speaks to it.
+    which expressions call `runs.mean`, `runs.least`, `runs.most` and `runs.count`. `verdict`: what
+    followed when the entry was written. `why`: why this tolerance, or this comparison. `unrun`:
+    why nothing of ours speaks to it.
     """
 
     source: str
@@ -54,6 +60,7 @@ class Entry(NamedTuple):
     exactly: str | None = None
     condition: str | None = None
     runs: Mapping[str, str] | None = None
+    verdict: str | None = None
     why: str | None = None
     unrun: str | None = None
 
@@ -119,10 +126,12 @@ def _entry(name: str, given: Any) -> Entry:
         raise BookError(f"{where}: kind must be one of {', '.join(KINDS)}, got {entry.kind!r}")
     if (entry.holds is None) == (entry.unrun is None):
         raise BookError(f"{where} needs either holds, or unrun with the reason, and not both")
-    if entry.holds and not (entry.why and entry.chapter):
-        raise BookError(f"{where} has holds, so it needs why and chapter")
-    if entry.unrun and (entry.condition or entry.exactly or entry.runs):
-        raise BookError(f"{where} is not run, so it has no condition, exactly or runs")
+    if entry.holds and not (entry.verdict and entry.why and entry.chapter):
+        raise BookError(f"{where} has holds, so it needs verdict, why and chapter")
+    if entry.holds and entry.verdict not in MEASURED:
+        raise BookError(f"{where}: verdict is one of {', '.join(MEASURED)}, got {entry.verdict!r}")
+    if entry.unrun and (entry.condition or entry.exactly or entry.runs or entry.verdict):
+        raise BookError(f"{where} is not run, so it has no condition, exactly, runs or verdict")
     if entry.runs and entry.runs.keys() != {"pattern", "name"}:
         raise BookError(f"{where}: runs must give pattern and name, got {entry.runs!r}")
     for expression in filter(None, (entry.holds, entry.exactly)):
@@ -193,6 +202,45 @@ def verdicts(ledger: Ledger, records: Mapping[str, float], book: Path) -> dict[s
     }
 
 
+def turned(ledger: Ledger, records: Mapping[str, float], book: Path) -> list[str]:
+    """The entries whose verdict no longer follows from the numbers, each with what does and why.
+
+    >>> told = {"holds": "corex.above > 15", "verdict": "reproduced"}
+    >>> entry = Entry("gao2019", "6.3", "A fifth is wider.", "number", **told)
+    >>> turned(Ledger({}, {"wide": entry}), {"corex.above": 3.0}, Path())
+    ["wide: its verdict is 'reproduced', and 'differs' follows from corex.above = 3"]
+    """
+    found = []
+    for name, entry in ledger.entries.items():
+        values = known(entry, records, book)
+        now = verdict(entry, values)
+        if entry.verdict and now != entry.verdict:
+            basis = (
+                ", ".join(f"{what} = {value:g}" for what, value in values.items()) or "no number"
+            )
+            found.append(
+                f"{name}: its verdict is {entry.verdict!r}, and {now!r} follows from {basis}"
+            )
+    return found
+
+
+def misstated(texts: Mapping[Path, str], book: Path, records: Mapping[str, float]) -> Iterator[str]:
+    """Verdicts in the prose of chapters that are not those of the ledger."""
+    ledger = read(book)
+    given = verdicts(ledger, records, book)
+    for path, text in texts.items():
+        where = f"chapters/{path.name}: says"
+        for link, told, name in ((m[0], m[1], m[2]) for m in STATED.finditer(text)):
+            if name not in given:
+                yield f"{where} {link}, but {FILE} has no [claims.{name}]"
+            elif told != given[name]:
+                yield f"{where} {link}, and the ledger {given[name]!r}"
+        if path.stem != PAGE:
+            for bold, told in ((m[0], m[1]) for m in BARE.finditer(text)):
+                link = f"[{told}]({PAGE}.md#NAME)"
+                yield f"{where} {bold}; write whose verdict that is, as {link}"
+
+
 def lines(ledger: Ledger, records: Mapping[str, float], book: Path) -> Iterator[str]:
     """Each entry with its verdict and the numbers that it follows from."""
     for name, entry in ledger.entries.items():
@@ -216,13 +264,16 @@ def summary(found: Mapping[str, str]) -> str:
     return f"{len(found)} {entries} in the ledger: {shares}"
 
 
-def faults(book: Path, homes: Mapping[str, str], chapters: set[str]) -> Iterator[str]:
+def faults(
+    book: Path, homes: Mapping[str, str], chapters: set[str], records: Mapping[str, float]
+) -> Iterator[str]:
     """What is wrong with the ledger of a book.
 
     Args:
         book: its folder.
         homes: the chapter that records each number, by the number's name.
         chapters: the names of the chapters.
+        records: the numbers themselves.
     """
     try:
         ledger = read(book)
@@ -238,11 +289,18 @@ def faults(book: Path, homes: Mapping[str, str], chapters: set[str]) -> Iterator
     for name, entry in ledger.entries.items():
         yield from (f"{FILE}: [claims.{name}]: {f}" for f in _amiss(entry, ledger, homes, chapters))
         try:
-            values = known(entry, dict.fromkeys(homes, 0.0), book)
+            values = known(entry, records, book)
         except BookError:  # a damaged run, which `ibbook check` names anyway
             continue
-        for missing in [one for one in quantities(entry) if one not in values]:
-            yield f"{FILE}: [claims.{name}]: nothing records {missing}; record it or mend the entry"
+        missing = [one for one in quantities(entry) if one not in values]
+        for one in missing:
+            yield f"{FILE}: [claims.{name}]: nothing records {one}; record it or mend the entry"
+        if not missing:
+            yield from (f"{FILE}: {fault}" for fault in turned(_only(name, entry), records, book))
+
+
+def _only(name: str, entry: Entry) -> Ledger:
+    return Ledger({}, {name: entry})
 
 
 def _gaps(key: str, source: Source, ledger: Ledger) -> Iterator[str]:

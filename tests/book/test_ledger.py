@@ -16,11 +16,12 @@ from ibbook.book.cli import main
 from ibbook.book.folders import BookError
 from ibbook.book.keys import inputs
 from ibbook.book.ledger import VERDICTS, Entry
+from tests.book.coin import RECORDING
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {"rdtovaes", "frans2023", "ibvaeperspective", "vu2026", "gao2019"}
 KEPT = 'runs.mean < 0.1"\nruns = {pattern = "01-*", name = "coin.bias"}\nplace = "5'
-COUNT = "0 reproduced, 0 bounded, 0 needs a condition, 0 differs, 1 not run\n"
+COUNT = "0 reproduced, 0 bounded, 0 needs a condition, 0 differs, 1 not run; 1 turned\n"
 HOMES = {"coin.bias": "01-coin", "die.pips": "02-die"}
 SOUND = """
 [sources.bernoulli1713]
@@ -36,6 +37,7 @@ statement = "The coin is fair."
 kind = "number"
 chapter = "01-coin"
 holds = "abs(coin.bias) < 0.1"
+verdict = "reproduced"
 why = "A tenth is what a hundred tosses leave."
 """
 
@@ -48,7 +50,7 @@ def faults(book: Path):
         (book / "data" / "ledger.toml").write_text(text, encoding="utf-8")
         reference = "@book{bernoulli1713,\n  year = {1713}\n}\n"
         (book / "chapters" / "references.bib").write_text(reference, encoding="utf-8")
-        return list(ledger.faults(book, HOMES, {"01-coin", "02-die"}))
+        return list(ledger.faults(book, HOMES, {"01-coin", "02-die"}, dict.fromkeys(HOMES, 0.0)))
 
     return of
 
@@ -90,13 +92,21 @@ def test_a_sound_ledger_has_no_faults(faults):
         ("0.1", "open(1)", "is not understood"),
         ("abs(coin.bias) < 0.1", "coin.bias", "must compare"),
         ('kind = "number"', 'kind = "rumour"', "kind must be one of"),
-        ('why = "A tenth is what a hundred tosses leave."', "", "it needs why and chapter"),
-        ('chapter = "01-coin"', "", "it needs why and chapter"),
+        (
+            'why = "A tenth is what a hundred tosses leave."',
+            "",
+            "it needs verdict, why and chapter",
+        ),
+        ('chapter = "01-coin"', "", "it needs verdict, why and chapter"),
         ("why =", 'unrun = "Why not."\nwhy =', "either holds, or unrun"),
         ('holds = "abs(coin.bias) < 0.1"', "", "either holds, or unrun"),
         ("statement =", "statment =", "must be a table"),
         ('"The coin is fair."', "3", "statement is 3"),
-        ('"number"', '"number"\nverdict = "reproduced"', "must be a table"),
+        ('verdict = "reproduced"', "", "it needs verdict, why and chapter"),
+        ('"reproduced"', '"proved"', "verdict is one of"),
+        ('"reproduced"', '"not run"', "verdict is one of"),
+        ('"reproduced"', '"differs"', "its verdict is 'differs', and 'reproduced' follows"),
+        ("< 0.1", "< 0", "its verdict is 'reproduced', and 'differs' follows from coin.bias = 0"),
         ("[claims.fair]", "[claim.fair]", "has tables of sources and claims, got claim"),
         ("[claims.fair]", "[claims.fair", "is broken"),
         ('"A dedication."', '" "', "must give each title its reason"),
@@ -109,7 +119,7 @@ def test_a_false_entry_is_caught(faults, old, new, message):
 
 
 def test_what_is_not_run_has_a_reason_and_no_condition(faults):
-    text = SOUND.replace('holds = "abs(coin.bias) < 0.1"', 'unrun = "No coin."')
+    text = SOUND.replace('holds = "abs(coin.bias) < 0.1"\nverdict', 'unrun = "No coin."\n# verdict')
     assert faults(text) == []
     (fault,) = faults(text + 'condition = "It lands."\n')
     assert "is not run" in fault
@@ -124,9 +134,10 @@ def test_the_check_of_the_book_reads_the_ledger(book):
 
 def test_the_command_prints_verdicts_and_counts_them(book, capsys):
     (book / "data" / "ledger.toml").write_text(SOUND, encoding="utf-8")
-    assert main(["claims"]) == 0
+    assert main(["claims"]) == 1
     said = capsys.readouterr()
     assert said.out.startswith("not run            fair: The coin is fair.")
+    assert "turned  fair: its verdict is 'reproduced', and 'not run' follows" in said.out
     assert said.err.endswith("1 entry in the ledger: " + COUNT)
 
 
@@ -139,6 +150,41 @@ def test_a_verdict_follows_from_the_numbers(tmp_path):
     by_value = [ledger.verdict(entry, {"x.error": value}) for value in (3.0, 1.5, 0.5)]
     assert by_value == ["differs", "needs a condition", "needs a condition"]
     assert ledger.verdict(entry, {}) == "not run"
+
+
+def test_a_number_that_turns_a_verdict_fails(book, write, capsys):
+    """A real run of a chapter, whose number is then another."""
+    chapter = write("01-coin", RECORDING)
+    text = SOUND.replace("abs(coin.bias) < 0.1", "coin.bias < 0.3")
+    (book / "data" / "ledger.toml").write_text(text, encoding="utf-8")
+    reference = "@book{bernoulli1713,\n  year = {1713}\n}\n"
+    (book / "chapters" / "references.bib").write_text(reference, encoding="utf-8")
+    assert main(["notebooks"]) == 0
+    assert (main(["claims"]), problems()) == (0, [])
+    chapter.text.write_text(chapter.text.read_text().replace("= 0.25", "= 0.75"))
+    assert main(["notebooks"]) == 0
+    capsys.readouterr()
+    assert main(["claims"]) == 1
+    fault = "fair: its verdict is 'reproduced', and 'differs' follows from coin.bias = 0.75"
+    assert f"turned  {fault}\n" in capsys.readouterr().out
+    assert problems() == [f"data/ledger.toml: {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("prose", "message"),
+    [
+        ("It [reproduced](reproduction.md#fair).", None),
+        ("It [differs](reproduction.md#fair).", "and the ledger 'reproduced'"),
+        ("It [reproduced](reproduction.md#unfair).", r"has no \[claims.unfair\]"),
+        ("It is **reproduced**.", "write whose verdict that is"),
+    ],
+)
+def test_a_chapter_states_the_verdict_of_the_ledger(book, prose, message):
+    (book / "data" / "ledger.toml").write_text(SOUND, encoding="utf-8")
+    texts = {Path("01-coin.md"): prose, Path("reproduction.md"): "**reproduced**: it holds."}
+    found = list(ledger.misstated(texts, book, {"coin.bias": 0.0}))
+    assert len(found) == bool(message)
+    assert not message or re.search(message, found[0])
 
 
 def test_kept_runs_are_summed_up_over_seeds():
@@ -178,9 +224,9 @@ def test_no_run_is_repeated_for_an_entry(book, write):
 
 
 def test_the_books_own_ledger_is_consistent(real):
-    found, _, homes = real
+    found, values, homes = real
     names = {chapter.name for chapter in chapters.chapters(ROOT)}
-    assert list(ledger.faults(ROOT, homes, names)) == []
+    assert list(ledger.faults(ROOT, homes, names, values)) == []
     assert {entry.source for entry in found.entries.values()} >= SOURCES
     assert len(found.entries) >= 60
 
