@@ -1,7 +1,7 @@
 """The ledger: what the sources claim, what we measured, and the verdict that follows.
 
-data/ledger.toml has one entry a claim. A verdict is computed from the records of the chapters or from
-kept runs, and held against the one that the entry states: a number that turns it is an error.
+data/ledger.toml has one entry a claim. A verdict is computed from the records of the chapters or
+from kept runs, and held against the one that the entry states: a number that turns it is an error.
 """
 
 from __future__ import annotations
