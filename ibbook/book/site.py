@@ -68,7 +68,7 @@ def build(
         out: where the pages go, by default `_build/html` of `source`; replaced only if all is well.
         timeout: seconds for mystmd, and again for writing the pages.
 
-    The environment variable `BASE_URL` is the path under which the site will be served.
+    Addresses are relative: the folder can be served under any path, or read from a disk.
 
     >>> build({}, {}, source=Path("/nowhere"))
     Traceback (most recent call last):

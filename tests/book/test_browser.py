@@ -41,8 +41,9 @@ PAPER = {"light": [255, 255, 255], "dark": [18, 22, 27]}  # of ibbook.figures.CO
 
 
 class Site(NamedTuple):
-    """A published site: where it is served, and its pages."""
+    """A published site: where it lies, where it is served, and its pages."""
 
+    folder: Path
     address: str
     pages: list[str]
 
@@ -104,9 +105,8 @@ def served(folder: Path) -> Iterator[Site]:
     pages = sorted(
         path.parent.relative_to(folder).as_posix() for path in folder.rglob("index.html")
     )
-    yield Site(
-        f"http://127.0.0.1:{server.server_port}", [f"/{page}/" for page in pages if page != "."]
-    )
+    address = f"http://127.0.0.1:{server.server_port}"
+    yield Site(folder, address, [f"/{page}/" for page in pages if page != "."])
     server.shutdown()
     server.server_close()
 
@@ -235,7 +235,7 @@ def test_search_finds_a_word_of_each_chapter(published, tab):
         tab.keyboard.press("/")
         tab.locator("#query").fill(word)
         expect(
-            tab.locator(f'#hits a[href^="{address}"]').first, f"{word} in {address}"
+            tab.locator(f'#hits a[href^="..{address}"]').first, f"{word} in {address}"
         ).to_be_visible()
         expect(tab.locator("#hits mark").first).to_have_text(word, ignore_case=True)
         tab.keyboard.press("Escape")
@@ -305,7 +305,7 @@ def test_a_search_while_the_index_loads_ends_with_the_last_words(sample, tab):
 
 def test_hover_card_by_keyboard_and_across_pages(sample, tab, axe):
     tab.goto(f"{sample.address}/sample/")
-    reference = tab.locator('a.xref[href="/second/#eq-t-rate"]')
+    reference = tab.locator('a.xref[href="../second/#eq-t-rate"]')
     reference.focus()
     tab.keyboard.press("Shift+Tab")
     tab.keyboard.press("Tab")
@@ -413,13 +413,38 @@ def test_paper_is_white_and_bare(sample, browser):
 
 def test_the_book_can_be_read_without_scripts(sample, browser):
     context = browser.new_context(
-        java_script_enabled=False, viewport={"width": 1280, "height": 900}
+        java_script_enabled=False,
+        color_scheme="dark",
+        viewport={"width": 1280, "height": 900},
     )
     page = context.new_page()
     page.goto(f"{sample.address}/sample/")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(18, 22, 27)")
+    expect(page.locator("#fig-s-curve .for-dark")).to_be_visible()
+    expect(page.locator("#fig-s-curve .for-light")).to_be_hidden()
+    assert page.locator("button:visible").count() == 0
+    page.emulate_media(color_scheme="light")
     expect(page.locator("#eq-s-entropy .katex-html")).to_be_visible()
     expect(page.locator("#fig-s-curve .for-light")).to_be_visible()
     expect(page.locator("#contents")).to_be_visible()
     page.locator(".tabs label").nth(1).click()
     expect(page.locator(".panel code")).to_be_visible()
     context.close()
+
+
+def test_the_folder_opens_from_a_disk(sample, browser):
+    """By a double click: what needs no other file works, and what does is not offered."""
+    page, faults = browser.new_page(), []
+    page.on("console", lambda said: faults.append(said.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto((sample.folder / "index.html").as_uri())
+    expect(page.locator("#find")).to_be_hidden()
+    page.click("#mode")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(18, 22, 27)")
+    page.locator("#contents").get_by_text("The sample chapter").click()
+    expect(page).to_have_title("The sample chapter · A sample book")
+    expect(page.locator("#fig-s-curve .picture img:visible")).to_have_js_property("complete", True)
+    page.locator('a.xref[href*="eq-t-rate"]').click()
+    expect(page.locator("#eq-t-rate:target .katex-html")).to_be_in_viewport()
+    page.close()
+    assert not faults

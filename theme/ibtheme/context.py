@@ -41,7 +41,9 @@ class Context:
     """One page while it is being rendered."""
 
     assets: Assets
-    base: str = ""  # path under which the site is served, "" at the root of a host
+    base: str = (
+        ""  # the way from this page to the root of the site: "." or "..", or its path on a host
+    )
     index: str = "index"
     slug: str = ""
     chapter: str | None = None  # its number, where it has one

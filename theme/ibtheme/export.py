@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from .tree import published
 
 
 class Folder:
-    """Files of a built site, copied to `build/` of the published one."""
+    """Files of a built site, copied to `build/` of the published one, as a page finds them."""
 
     def __init__(self, source: Path, target: Path, base: str) -> None:
         self.source, self.target, self.base = source, target / "build", base
@@ -41,7 +40,6 @@ def export(
     site: Path,
     out: Path,
     *,
-    base: str = "",
     runs: dict[str, dict[str, Any]] | None = None,
     absent: frozenset[str] = frozenset(),
     claims: dict[str, Any] | None = None,
@@ -50,7 +48,8 @@ def export(
 
     `runs` holds the provenance of each chapter by its file name, `absent` the labels of chapters
     that could not be run, which others may mention, `claims` the `tolerances` of numbers and the
-    `broken` claims of this run.
+    `broken` claims of this run. Addresses are relative, so the folder can be served under any path
+    or read from a disk.
     """
     config = json.loads((site / "config.json").read_text(encoding="utf-8"))
     prepare()
@@ -67,6 +66,7 @@ def export(
     known = {"absent": absent, "numbers": places(pages), **(claims or {})}
     for page in pages:
         slug = page["slug"]
+        base = "." if slug == index else "/".join([".."] * (1 + slug.count("/")))
         context = Context(Folder(site / "public", out, base), base, index, **known)
         run = (runs or {}).get(Path(page["location"]).stem)
         html = full_page(config, page, context, run=run)
@@ -78,7 +78,7 @@ def export(
         problems += [
             f"{page['location']}: {problem}" for problem in dict.fromkeys(context.problems)
         ]
-    return problems + broken_links(out, base)
+    return problems + broken_links(out)
 
 
 def main() -> None:
@@ -94,9 +94,8 @@ def main() -> None:
         json.loads(file.read_text(encoding="utf-8")) if file else None
         for file in (given.runs, given.claims)
     )
-    base = os.environ.get("BASE_URL", "").rstrip("/")
     absent = frozenset(given.absent)
-    problems = export(given.site, given.out, base=base, runs=runs, absent=absent, claims=claims)
+    problems = export(given.site, given.out, runs=runs, absent=absent, claims=claims)
     sys.exit("\n".join(problems) or 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -26,11 +27,13 @@ class Anchors(HTMLParser):
                 self.links.append(value)
 
 
-def broken_links(out: Path, base: str = "") -> list[str]:
-    """Every link to a page, file or place that is not there, and every id that is there twice."""
-    pages = {
-        page: Anchors(page.read_text(encoding="utf-8")) for page in sorted(out.rglob("index.html"))
-    }
+def broken_links(out: Path) -> list[str]:
+    """Every link to a page, file or place that is not there, and every id that is there twice.
+
+    A link from the root of a host would lead astray from a disk or a path below that root.
+    """
+    found = sorted(out.rglob("index.html"))
+    pages = {page: Anchors(page.read_text(encoding="utf-8")) for page in found}
     broken = []
     for page, anchors in pages.items():
         name = page.relative_to(out).parent.as_posix()
@@ -45,10 +48,10 @@ def broken_links(out: Path, base: str = "") -> list[str]:
                 continue
             target = page
             if parts.path:
-                target = out / unquote(parts.path).removeprefix(base).lstrip("/")
-                target = target / "index.html" if target.is_dir() else target
+                target = Path(os.path.normpath(page.parent / unquote(parts.path)))
+            target = target / "index.html" if target.is_dir() else target
             place = unquote(parts.fragment)
-            outside = parts.path and not parts.path.startswith(f"{base}/")
+            outside = parts.path.startswith("/") or not target.is_relative_to(out)
             lost = place and target in pages and place not in pages[target].ids
             if outside or lost or not target.is_file():
                 broken.append(f"{name}: the link {link!r} leads nowhere")

@@ -1,5 +1,7 @@
 // What a page cannot do without a script: search, hover cards, light and dark, copying code.
-// Everything else (contents on a phone, tabs, folds) is HTML and CSS.
+// Everything else (contents on a phone, tabs, folds) is HTML and CSS. This is no module: a browser
+// runs none for a page that was opened from a disk.
+"use strict";
 
 const root = document.documentElement;
 const base = root.dataset.base;
@@ -17,6 +19,14 @@ one("#mode").onclick = () => {
   root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
   try { localStorage.setItem("mode", root.dataset.theme); } catch { /* not remembered, then */ }
 };
+
+// ---- a folder of a disk has no page of its own
+
+if ("disk" in root.dataset) {
+  for (const link of all("a[href]")) {
+    if (link.protocol === "file:" && link.pathname.endsWith("/")) link.pathname += "index.html";
+  }
+}
 
 // ---- copying
 
@@ -189,8 +199,8 @@ function contentOf(target, address) {
 
 async function show(link) {
   const url = new URL(link.href);
-  const page = await pageAt(url.pathname);
-  const target = page.getElementById(decodeURIComponent(url.hash.slice(1)));
+  const page = await pageAt(url.pathname).catch(() => null);
+  const target = page?.getElementById(decodeURIComponent(url.hash.slice(1)));
   if (!target || !link.matches(":hover, :focus-visible")) return;
   hide();
   card = element("div", { id: "peek" }, ...contentOf(target, link.href).map((part) => part.cloneNode(true)));
