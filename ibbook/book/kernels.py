@@ -12,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import joblib
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -165,6 +166,18 @@ class _ThisInterpreter(AsyncKernelManager):
         await super()._async_post_start_kernel(**options)
 
 
+def threads() -> int:
+    """Threads of a kernel: what OMP_NUM_THREADS says, or the cores that this process may use.
+
+    >>> threads() >= 1
+    True
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if said.isdecimal() and int(said):
+        return int(said)
+    return joblib.cpu_count(only_physical_cores=True)
+
+
 def _environment(book: Path, profile: Path) -> dict[str, str]:
     """The caller's variables, without those that change a run; folders as the caller means them."""
     made = {name: value for name, value in os.environ.items() if name not in OWN}
@@ -172,6 +185,7 @@ def _environment(book: Path, profile: Path) -> dict[str, str]:
         if folder := given(name):
             made[name] = str(folder)
     made |= {"IBBOOK_ROOT": str(book), "IBBOOK_RUNS": str(run_store(book))}
+    made["OMP_NUM_THREADS"] = str(threads())
     made |= {"IPYTHONDIR": str(profile), "PYTHONUTF8": "1"}
     if found := importlib.util.find_spec("matplotlib"):
         style = Path(found.origin).parent / "mpl-data" / "matplotlibrc"

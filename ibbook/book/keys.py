@@ -38,7 +38,7 @@ def inputs(chapter: Chapter, values: Mapping[str, Value]) -> dict[str, Any]:
     drawn = [entry for entry in registry().values() if entry.origin == "rendered"]
     return {
         "chapter": chapter.name,
-        "parameters": dict(sorted(values.items())),
+        "parameters": dict(values),
         "text": text_digest(chapter),
         "package": _origin.digest(_origin.PACKAGE),
         "data": _origin.digest(chapter.book / "data", CHECKED_ONLY, _remembering(chapter.book)),

@@ -170,21 +170,30 @@ def resolve(
     """Every parameter's value: the defaults, over them a profile's, over them those given."""
     declared = parameters(chapter)
     values = {name: parameter.default for name, parameter in declared.items()}
-    layers = [(f"profile {profile}: ", _profile(chapter, profile))] if profile else []
-    for source, layer in [*layers, ("", given or {})]:
-        for name, value in layer.items():
-            if name not in declared:
-                near = difflib.get_close_matches(str(name), declared, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
-                known = ", ".join(declared) or "none"
-                raise BookError(
-                    f"{source}{chapter.name} has no parameter {name!r}; "
-                    f"{hint}its parameters are {known}"
-                )
-            try:
-                values[name] = declared[name].parse(value)
-            except BookError as error:
-                raise BookError(f"{source}{error}") from None
+    if profile:
+        layer = _profile(chapter, profile)
+        values |= admitted(chapter, declared, layer, f"profile {profile}: ")
+    return values | admitted(chapter, declared, given or {})
+
+
+def admitted(
+    chapter: Chapter, declared: Mapping[str, Parameter], given: Mapping[str, Any], source: str = ""
+) -> dict[str, Value]:
+    """Given values as the chapter's parameters take them; an error begins with their `source`."""
+    values = {}
+    for name, value in given.items():
+        if name not in declared:
+            near = difflib.get_close_matches(str(name), declared, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            known = ", ".join(declared) or "none"
+            raise BookError(
+                f"{source}{chapter.name} has no parameter {name!r}; "
+                f"{hint}its parameters are {known}"
+            )
+        try:
+            values[name] = declared[name].parse(value)
+        except BookError as error:
+            raise BookError(f"{source}{error}") from None
     return values
 
 

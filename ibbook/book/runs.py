@@ -19,7 +19,7 @@ import nbformat
 from ibbook._origin import sha256
 from ibbook.book.chapters import Chapter, notebook
 from ibbook.book.folders import BookError, run_store, save
-from ibbook.book.kernels import execute
+from ibbook.book.kernels import execute, threads
 from ibbook.book.keys import commit, inputs, key, machine, text_digest
 from ibbook.book.parameters import Value, resolve
 
@@ -85,54 +85,117 @@ def run(
     """
     declared = resolve(chapter)
     values = declared if values is None else values
-    depends, at = inputs(chapter, values), commit(chapter.book)
+    depends = inputs(chapter, values)
     target = below(chapter) / key(depends)
     if finished(target):
         provenance(target)
         return target
     if os.path.lexists(target):
         raise BookError(f"{target} is in the way of this run, and is no run itself; remove it")
-    made = notebook(chapter)
-    if text_digest(chapter) != depends["text"]:
-        raise BookError(f"{chapter.text} changed just now; give the command again")
     changed = {name: value for name, value in values.items() if value != declared[name]}
     with _workspace(target) as work:
-        output = work / f"{chapter.name}.ipynb"
-        start = time.monotonic()
-        result = execute(chapter, made, output, changed, cell_timeout, progress)
-        seconds = round(time.monotonic() - start, 1)
-        nbformat.write(result, output)
-        now = inputs(chapter, values) | {"text": depends["text"]}  # its text was read at the start
-        differ = [name for name in depends if now[name] != depends[name]]
-        differ += ["commit"] * (commit(chapter.book)["commit"] != at["commit"])
-        if differ:
-            aside = target.with_name(f"{target.name}.aside.ipynb")
-            output.replace(aside)
-            raise BookError(
-                f"{chapter.name} is not kept as a run: {' and '.join(differ)} changed while it "
-                f"ran. Its notebook is {aside}; give the command again for a run of what is now"
-            )
-        about = {
-            "chapter": chapter.name,
-            "key": target.name,
-            "parameters": dict(values),
-            "seconds": seconds,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            **at,
-            **{name: depends["libraries"][name] for name in ("python", "torch", "numpy")},
-            "ibbook": depends["libraries"]["ibbook"],
-            "platform": machine(),
-            "sha256": sha256(output),
-            "inputs": {n: d for n, d in depends.items() if n not in ("chapter", "parameters")},
-        }
-        save(work / PROVENANCE, json.dumps(about, indent=1) + "\n")
         try:
-            work.rename(target)
-        except OSError:
-            # Another process finished the same run first; the two are equal.
-            if not finished(target):
-                raise
+            make(chapter, depends, changed, work, cell_timeout=cell_timeout, progress=progress)
+        except Changed as error:
+            aside = target.with_name(f"{target.name}.aside.ipynb")
+            (work / f"{chapter.name}.ipynb").replace(aside)
+            raise BookError(
+                f"{error}. Its notebook is {aside}; give the command again for a run of what is now"
+            ) from None
+        _place(work, target)
     return target
+
+
+class Changed(BookError):
+    """What a run depends on changed while it ran."""
+
+
+def make(
+    chapter: Chapter,
+    depends: Mapping[str, Any],
+    changed: Mapping[str, Value],
+    work: Path,
+    *,
+    cell_timeout: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Run a chapter into the folder `work`, and return the provenance that is written there.
+
+    `depends` is what the run depends on, its parameters among it; `changed` are those parameters
+    that differ from the chapter's own.
+    """
+    at, made = commit(chapter.book), notebook(chapter)
+    if text_digest(chapter) != depends["text"]:
+        raise BookError(f"{chapter.text} changed just now; give the command again")
+    output = work / f"{chapter.name}.ipynb"
+    start = time.monotonic()
+    result = execute(chapter, made, output, changed, cell_timeout, progress)
+    seconds = round(time.monotonic() - start, 1)
+    nbformat.write(result, output)
+    now = inputs(chapter, depends["parameters"])
+    now |= {"text": depends["text"]}  # its text was read at the start
+    differ = [name for name in depends if now[name] != depends[name]]
+    differ += ["commit"] * (commit(chapter.book)["commit"] != at["commit"])
+    if differ:
+        raise Changed(
+            f"{chapter.name} is not kept as a run: {' and '.join(differ)} changed while it ran"
+        )
+    about = {
+        "chapter": chapter.name,
+        "key": key(depends),
+        "parameters": dict(depends["parameters"]),
+        "seconds": seconds,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **at,
+        **{name: depends["libraries"][name] for name in ("python", "torch", "numpy")},
+        "ibbook": depends["libraries"]["ibbook"],
+        "platform": machine(),
+        "threads": threads(),
+        "sha256": sha256(output),
+        "inputs": {n: d for n, d in depends.items() if n not in ("chapter", "parameters")},
+    }
+    _write(work, about)
+    return about
+
+
+def receive(target: Path, about: Mapping[str, Any], content: bytes) -> None:
+    """Keep a run that was made elsewhere: its provenance and the bytes of its notebook.
+
+    What is in its place and is no whole run gives way; a notebook in it is put aside.
+    """
+    with _workspace(target) as work:
+        name = f"{about['chapter']}.ipynb"
+        (work / name).write_bytes(content)
+        _write(work, about)
+        if provenance(work)["key"] != target.name:
+            raise BookError(f"a run of key {about['key']} came back in place of {target.name}")
+        if os.path.lexists(target) and not whole(target):
+            old = work.with_name(f"{work.name}-old")
+            target.rename(old)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                (old / name).replace(target.with_name(f"{target.name}.aside.ipynb"))
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        _place(work, target)
+
+
+def whole(run: Path) -> bool:
+    """Whether a run folder holds a run that can be used."""
+    with suppress(BookError):
+        return bool(provenance(run))
+    return False
+
+
+def _write(work: Path, about: Mapping[str, Any]) -> None:
+    save(work / PROVENANCE, json.dumps(about, indent=1) + "\n")
+
+
+def _place(work: Path, target: Path) -> None:
+    try:
+        work.rename(target)
+    except OSError:
+        # Another process finished the same run first; the two are equal.
+        if not finished(target):
+            raise
 
 
 @contextmanager

@@ -71,6 +71,7 @@ def test_a_run_is_made_once_by_this_python_and_says_where_it_comes_from(
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     assert KernelSpecManager().get_kernel_spec("python3").argv == ["false"]
     monkeypatch.chdir("/")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")  # as OpenMP takes it
 
     where = 'from pathlib import Path\nprint(Path.cwd().name)\nprint("a")\nprint("b")'
     chapter = write("01-coin", RECORDING, where)
@@ -90,6 +91,7 @@ def test_a_run_is_made_once_by_this_python_and_says_where_it_comes_from(
     assert about["python"] == sys.version.split()[0]
     assert (about["torch"], about["numpy"]) == (torch.__version__, np.__version__)
     assert about["ibbook"] == version("ibbook")
+    assert about["threads"] == 2
     assert about["commit"] is None  # this book is no git checkout
 
     notebook = nbformat.read(executed(made), as_version=4)
