@@ -15,9 +15,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-REQUIREMENTS = [
-    Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["lab"], *EXTRAS["test"]]
-]
+GROUPS = [PROJECT["dependencies"], *EXTRAS.values()]
+REQUIREMENTS = [Requirement(text) for group in GROUPS for text in group]
 PINS = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines()]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 

@@ -19,6 +19,7 @@ from ibbook._paths import PathError, expanded
 from ibbook.book import audit, chapters, collect, data, ledger, parameters, runs
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
+from ibbook.book.course import commands as course
 from ibbook.book.folders import BookError, root
 from ibbook.book.kernels import ChapterError
 from ibbook.book.parameters import Value
@@ -136,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("check", _check, "whether texts, notebooks and claims agree")
     data.add_commands(commands)
+    course.add_commands(commands)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""A course from the book: exercises that nbgrader releases, and that grade themselves."""
