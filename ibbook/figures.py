@@ -1,14 +1,19 @@
 """The house style: one look for every figure, readable on white paper, on dark paper and aloud.
 
 `show` stores two pictures of a figure, for light and for dark pages, and a sentence computed from
-the data. The sentence is what a screen reader speaks and what a test compares.
+the data. The sentence is what a screen reader speaks and what a test compares. A figure may also be
+`Live`: the site then draws it anew while a reader moves what it depends on.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -38,6 +43,19 @@ PALETTE = [COLOURS[name][0] for name in ("blue", "orange", "green", "purple", "y
 INK, MUTED, GRID, PAPER = (COLOURS[name][0] for name in ("ink", "muted", "grid", "paper"))
 SEQUENTIAL = "viridis"
 WIDTH, DPI = 7.2, 150
+LIVE_MIME = "application/vnd.ibbook.live+json"
+LIVE_BYTES = 300_000  # what a page may ask a reader to load for one figure
+
+
+class Live(NamedTuple):
+    """What makes a figure live: the module that draws it on the site, and its data from the run.
+
+    `module` names a file of the theme, `public/live/MODULE.js`. `data` holds what that module asks
+    for: numbers, texts, and lists or arrays of them, under names. Numbers are kept to six digits.
+    """
+
+    module: str
+    data: Mapping[str, Any]
 
 
 def use_house_style() -> None:
@@ -113,20 +131,55 @@ def chain(
     return fig
 
 
-def show(fig: Figure, *, alt: str) -> None:
-    """Display a figure with `alt`: a sentence saying what it shows, with numbers from the data."""
+def show(fig: Figure, *, alt: str, live: Live | None = None) -> None:
+    """Display a figure with `alt`: a sentence saying what it shows, with numbers from the data.
+
+    With `live`, the site lets its readers move the figure; everywhere else they see the picture.
+    """
     if len(alt.split()) < 6:
         raise ValueError(f"alt must say in a sentence what the figure shows, got {alt!r}")
     alt = unsigned_zeros(alt)
+    moving = {} if live is None else {LIVE_MIME: _bundle(live)}
     light = _png(fig)
     _repaint(fig)
     dark = _png(fig)
     plt.close(fig)
     display(
-        {"image/png": light, "text/plain": alt},
+        {"image/png": light, "text/plain": alt} | moving,
         raw=True,
         metadata={"image/png": {"width": int(fig.get_figwidth() * 100)}, "ibbook": {"dark": dark}},
     )
+
+
+def _bundle(live: Live) -> dict[str, Any]:
+    """What the notebook carries of a live figure."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", live.module):
+        raise ValueError(
+            f"module must be the name of a file in theme/public/live, got {live.module!r}"
+        )
+    bundle = {"module": live.module, "data": _plain(live.data, "data")}
+    size = len(json.dumps(bundle))
+    if size > LIVE_BYTES:
+        raise ValueError(f"data must stay below {LIVE_BYTES:,} bytes, got {size:,}; pass fewer")
+    return bundle
+
+
+def _plain(value: Any, name: str) -> Any:
+    """The same in JSON's types: arrays as lists, numbers rounded to six digits."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part, f"{name}.{key}") for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part, f"{name}[{k}]") for k, part in enumerate(value)]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value}")
+        rounded = float(f"{value:.6g}")
+        return int(rounded) if rounded.is_integer() else rounded
+    if isinstance(value, bool | int | str):
+        return value
+    raise ValueError(f"{name} must be numbers, texts or lists of them, got {value!r}")
 
 
 def _png(fig: Figure) -> str:

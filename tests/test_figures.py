@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import math
 from itertools import combinations
 
 import matplotlib.pyplot as plt
@@ -177,3 +179,31 @@ def test_show_refuses_a_figure_without_words(shown, alt):
     with pytest.raises(ValueError, match="alt must say"):
         figures.show(fig, alt=alt)
     plt.close(fig)
+
+
+def test_a_live_figure_carries_its_module_and_plain_data(shown):
+    data = {"p": np.array([[0.5, 1 / 3]]), "names": ["a"], "k": np.int64(3), "two": 2.0}
+    fig, alt = plt.figure(), "A picture that the site can also draw anew."
+    figures.show(fig, alt=alt, live=figures.Live("spikes", data))
+    bundle = shown[0][0][figures.LIVE_MIME]
+    expected = {"p": [[0.5, 0.333333]], "names": ["a"], "k": 3, "two": 2}
+    assert json.loads(json.dumps(bundle)) == {"module": "spikes", "data": expected}
+    figures.show(plt.figure(), alt=alt)
+    assert figures.LIVE_MIME not in shown[1][0]
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "message"),
+    [
+        ("../x", {}, "module must be the name of a file"),
+        ("x", {"p": [[0.5, math.nan]]}, r"data\.p\[0\]\[1\] must be finite, got nan"),
+        ("x", {"f": print}, r"data\.f must be numbers, texts or lists"),
+        ("x", {"p": np.linspace(0, 1, 60_000)}, "data must stay below 300,000 bytes"),
+    ],
+)
+def test_a_live_figure_that_no_page_could_draw_is_refused(shown, module, data, message):
+    with pytest.raises(ValueError, match=message):
+        figures.show(
+            plt.figure(), alt="A picture of five or more words.", live=figures.Live(module, data)
+        )
+    plt.close("all")

@@ -205,14 +205,15 @@ CORNERS = """[...document.querySelectorAll('.for-light, .for-dark')]
 
 def test_figures_have_a_dark_partner(published, tab):
     shown = 0
+    light, dark = (f".for-{mode}:not(.live .for-{mode})" for mode in ("light", "dark"))
     for address in published.pages:
         tab.goto(published.address + address)
-        pairs = tab.locator(".for-light").count()
-        assert pairs == tab.locator(".for-dark").count()
-        assert tab.locator(".for-dark:visible").count() == 0
+        pairs = tab.locator(light).count()
+        assert pairs == tab.locator(dark).count()
+        assert tab.locator(f"{dark}:visible").count() == 0
         tab.click("#mode")
-        assert tab.locator(".for-dark:visible").count() == tab.locator(".for-dark").count()
-        assert tab.locator(".for-light:visible").count() == 0
+        assert tab.locator(f"{dark}:visible").count() == tab.locator(dark).count()
+        assert tab.locator(f"{light}:visible").count() == 0
         tab.click("#mode")
         shown += pairs
     assert shown

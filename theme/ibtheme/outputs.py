@@ -14,7 +14,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from . import records
+from . import live, records
 from .context import Context, Node
 from .html import classes, foreign, join, tag
 from .nodes import children, renders
@@ -102,7 +102,8 @@ def output(node: Node, context: Context) -> Markup:
 def bundle(data: Bundle, metadata: dict[str, Any], context: Context) -> Markup:
     """The richest form of a display that a static page can show."""
     if "image/png" in data or "image/svg+xml" in data:
-        return picture(data, metadata, context)
+        still = picture(data, metadata, context)
+        return live.figure(data[live.MIME], still, context) if live.MIME in data else still
     if "text/html" in data:
         return html_table(_content(data["text/html"], context), context)
     if "text/markdown" in data:

@@ -14,7 +14,7 @@ import numpy as np
 from nbformat.v4 import new_output
 
 from ibbook.book import record
-from ibbook.figures import PALETTE, label_end, show, use_house_style
+from ibbook.figures import PALETTE, Live, label_end, show, use_house_style
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -61,10 +61,25 @@ def figure_output() -> nbformat.NotebookNode:
     label_end(ax, 0.72, 0.61, "entropy", color=PALETTE[0])
     label_end(ax, 0.62, 0.40, "2p(1-p)", color=PALETTE[1])
     ax.set(xlabel="probability of one", ylabel="nats")
+    return _shown(
+        fig, alt=f"Two arches over p; the entropy peaks at {entropy.max():.4f} nats at p = 0.5."
+    )
+
+
+@cache
+def live_output() -> nbformat.NotebookNode:
+    """A picture, and what makes it live."""
+    use_house_style()
+    fig, ax = plt.subplots(figsize=(4, 2))
+    ax.barh([0, 1], [0.69, 0.69])
+    data = {"weights": [[30, 0], [0, 30]], "skies": ["clear", "</script>"], "needs": ["no", "yes"]}
+    alt = "Two bars of the same length, one for the sky and one for the umbrella."
+    return _shown(fig, alt=alt, live=Live("diagram", data))
+
+
+def _shown(fig, **options) -> nbformat.NotebookNode:
     with patch("ibbook.figures.display") as display:
-        show(
-            fig, alt=f"Two arches over p; the entropy peaks at {entropy.max():.4f} nats at p = 0.5."
-        )
+        show(fig, **options)
     (data,), options = display.call_args
     return new_output("display_data", data=data, metadata=options["metadata"])
 
@@ -84,6 +99,7 @@ def _record(*arguments, **options) -> nbformat.NotebookNode:
 
 OUTPUTS = {
     "figure": figure_output,
+    "live": live_output,
     "stream": lambda: new_output("stream", name="stdout", text="R(D) = 0.3681 nats\nconverged\n"),
     "ansi": lambda: new_output(
         "stream", name="stderr", text="\x1b[31mred\x1b[0m <b>not bold</b>\n"

@@ -1,0 +1,38 @@
+// Put a live figure in the place of its picture, once it comes near the window.
+// Who asks for little data keeps the pictures, and so does a page that was opened from a disk, where
+// a browser loads no module, or whose module or data fail to load.
+
+{
+  const sparing = navigator.connection?.saveData || matchMedia("(prefers-reduced-data: reduce)").matches;
+
+  const start = async (figure) => {
+    const { module, source } = figure.dataset;
+    const inPage = figure.querySelector('script[type="application/json"]');
+    const [{ default: show }, data] = await Promise.all([
+      import(`./${module}.js`),
+      inPage ? JSON.parse(inPage.textContent) : fetch(source).then((answer) => answer.json()),
+    ]);
+    const stage = document.createElement("div");
+    stage.className = "stage";
+    figure.append(stage);
+    try {
+      show(stage, data);
+      figure.classList.add("on");
+    } catch (error) {
+      stage.remove();
+      throw error;
+    }
+  };
+
+  const watch = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      watch.unobserve(target);
+      start(target);
+    }
+  }, { rootMargin: "400px" });
+
+  if (!sparing && location.protocol !== "file:") {
+    document.querySelectorAll(".live").forEach((figure) => watch.observe(figure));
+  }
+}
