@@ -53,7 +53,7 @@ def libraries() -> dict[str, str]:
     except PackageNotFoundError:
         needed = []
     found = {"python": platform.python_version()}
-    for name in sorted({"ibbook", "numpy", "torch", *needed}):
+    for name in sorted({"ibbook", "numpy", "scipy", "torch", *needed}):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -114,14 +113,3 @@ def commit(book: Path) -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     changes = git("status", "--porcelain", "--untracked-files=no")
     return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
-
-
-def machine() -> str:
-    """The system, its cores, and its GPU where torch finds one.
-
-    >>> " cores" in machine()
-    True
-    """
-    parts = [f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} cores"]
-    found = _origin.device()
-    return ", ".join(parts if found == platform.machine() else [*parts, found])

@@ -20,7 +20,8 @@ from ibbook._origin import sha256
 from ibbook.book.chapters import Chapter, notebook
 from ibbook.book.folders import BookError, run_store, save
 from ibbook.book.kernels import execute, threads
-from ibbook.book.keys import commit, inputs, key, machine, text_digest
+from ibbook.book.keys import commit, inputs, key, text_digest
+from ibbook.book.machine import command, machine, processor, vectors
 from ibbook.book.parameters import Value, resolve
 
 PROVENANCE = "provenance.json"
@@ -49,7 +50,7 @@ def executed(run: Path) -> Path:
 
 
 def provenance(run: Path) -> dict[str, Any]:
-    """What a run was made from: parameters, seconds, commit, versions.
+    """What a run was made from: parameters, command, seconds, commit, versions, machine, hashes.
 
     A run is used only where its notebook and its parameters are those that it was made with.
     """
@@ -144,12 +145,16 @@ def make(
         "chapter": chapter.name,
         "key": key(depends),
         "parameters": dict(depends["parameters"]),
+        "command": command(chapter.name, changed, threads()),
         "seconds": seconds,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **at,
-        **{name: depends["libraries"][name] for name in ("python", "torch", "numpy")},
+        **{name: depends["libraries"][name] for name in ("python", "torch", "numpy", "scipy")},
         "ibbook": depends["libraries"]["ibbook"],
         "platform": machine(),
+        "processor": processor(),
+        "instructions": vectors(),
+        "device": depends["device"],
         "threads": threads(),
         "sha256": sha256(output),
         "inputs": {n: d for n, d in depends.items() if n not in ("chapter", "parameters")},

@@ -23,7 +23,8 @@ from typing import Any
 import jupytext
 import nbformat
 
-from ibbook.book import ledger, markup, reproduction
+from ibbook.book import markup, reproduction
+from ibbook.book import provenance as origins
 from ibbook.book.chapters import chapters, mapping, recorded_in, title
 from ibbook.book.claims import broken, claims
 from ibbook.book.expressions import names
@@ -152,22 +153,30 @@ def stage_book(
         notebook.metadata.pop("jupytext", None)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = refreshed(cell.source, rows)
+                cell.source = reproduction.linked(refreshed(cell.source, rows))
             elif "caption" in cell.metadata:
                 cell.metadata.caption = refreshed(cell.metadata.caption, rows)
+        if found := reproduction.of_chapter(source, rows, name):
+            notebook.cells.append(nbformat.v4.new_markdown_cell(found))
         nbformat.write(notebook, stage / "chapters" / f"{name}.ipynb")
     for name, reason in failures.items():
         notice = failure_notice(source / "chapters" / f"{name}.md", reason)
         nbformat.write(notice, stage / "chapters" / f"{name}.ipynb")
-    (stage / "runs.json").write_text(json.dumps(provenance), encoding="utf-8")
+    runs = {
+        name: {**run, "facts": origins.facts(run), "again": origins.again(run)}
+        for name, run in provenance.items()
+    }
+    (stage / "runs.json").write_text(json.dumps(runs), encoding="utf-8")
     (stage / "claims.json").write_text(json.dumps(_claims(source, rows)), encoding="utf-8")
-    page = stage / "chapters" / "provenance.md"
-    if page.exists():
-        page.write_text(text_of(page) + provenance_tables(provenance), encoding="utf-8")
-    page = stage / "chapters" / "reproduction.md"
-    if page.exists():
-        found = reproduction.page(ledger.read(source), rows, source, _titles(source))
-        page.write_text(text_of(page) + found, encoding="utf-8")
+    computed = {
+        "provenance": lambda: origins.tables(provenance),
+        "reproduction": lambda: reproduction.page(source, rows, _titles(source)),
+        "results": lambda: origins.kept_runs(source),
+    }
+    for name, made in computed.items():
+        page = stage / "chapters" / f"{name}.md"
+        if page.exists():
+            page.write_text(text_of(page) + made(), encoding="utf-8")
     return stage
 
 
@@ -244,39 +253,6 @@ def labels(chapters: Iterable[Path]) -> set[str]:
         except BookError:  # a text that cannot be read has no page, and a notice says why
             continue
     return found
-
-
-def provenance_tables(provenance: Mapping[str, Mapping[str, Any]]) -> str:
-    """Run time, commit, versions and parameters of every chapter, as Markdown.
-
-    >>> run = {"seconds": 61.2, "finished": "2026-11-21T07:00:00Z", "commit": "9c9073def12",
-    ...        "ibbook": "0.1.0", "python": "3.11.2", "torch": "2.9.0", "key": "0123456789ab",
-    ...        "parameters": {"seed": 0}}
-    >>> print(provenance_tables({"01-entropy": run}).splitlines()[5])
-    | [](01-entropy.ipynb) | 61 s | 2026-11-21 07:00 | `9c9073def1` | `01234567` |
-    """
-    if not provenance:
-        return "\nNo chapter has been run.\n"
-    runs, versions, settings = [], [], []
-    for name, run in sorted(provenance.items()):
-        chapter = f"[]({name}.ipynb)"
-        when = run["finished"][:16].replace("T", " ")
-        commit = f"`{run['commit'][:10]}`" if run.get("commit") else "none"
-        commit += " (with changes)" if run.get("dirty") else ""
-        runs.append((chapter, f"{run['seconds']:.0f} s", when, commit, f"`{run['key'][:8]}`"))
-        versions.append((chapter, run["ibbook"], run["python"], run["torch"]))
-        chosen = ", ".join(markup.cell(f"{key} = {v}") for key, v in run["parameters"].items())
-        settings.append((chapter, chosen or "none"))
-    return (
-        _table(["chapter", "run time", "finished (UTC)", "commit", "key"], runs, "Runs")
-        + _table(["chapter", "ibbook", "Python", "torch"], versions, "Versions")
-        + _table(["chapter", "parameters"], settings, "Parameters")
-    )
-
-
-def _table(head: list[str], rows: list[tuple[str, ...]], title: str) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return f"\n## {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _refuse(faults: list[str]) -> None:

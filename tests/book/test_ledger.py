@@ -16,6 +16,7 @@ from ibbook.book.cli import main
 from ibbook.book.folders import BookError
 from ibbook.book.keys import inputs
 from ibbook.book.ledger import VERDICTS, Entry
+from ibbook.book.records import Record
 from tests.book.coin import RECORDING
 
 ROOT = Path(__file__).parents[2]
@@ -250,23 +251,66 @@ def test_each_verdict_could_be_another(real):
             assert False in seen, f"{name}: nothing breaks {expression}"
 
 
-def test_the_page_has_every_entry_under_its_verdict_with_numbers_of_the_run(real):
-    found, values, _ = real
-    stored = [chapter.stored for chapter in chapters.chapters(ROOT)]
-    rows = chapters.recorded_in(stored)
-    titles = {chapter.name: chapters.title(chapter) for chapter in chapters.chapters(ROOT)}
-    page = reproduction.page(found, rows, ROOT, titles)
-    assert list(markup.faults(page)) == []
-    assert list(numbers.problems(page, rows)) == []
+@pytest.fixture(scope="module")
+def page(real) -> tuple[str, dict[str, Record]]:
+    """The page of the book's own ledger, and the numbers on it."""
+    known = chapters.chapters(ROOT)
+    rows = chapters.recorded_in([chapter.stored for chapter in known])
+    titles = {chapter.name: chapters.title(chapter) for chapter in known}
+    return reproduction.page(ROOT, rows, titles), rows
+
+
+def test_the_page_has_every_entry_under_its_verdict_with_numbers_of_the_run(real, page):
+    (found, values, _), (text, rows) = real, page
+    assert list(markup.faults(text)) == []
+    assert list(numbers.problems(text, rows)) == []
     for one in VERDICTS:
         given = ledger.verdicts(found, values, ROOT).values()
-        assert page.count(f"**{one}**") == list(given).count(one) > 0
-    lines = [line for line in page.splitlines() if "**" in line]
+        assert text.count(f"**{one}**") == list(given).count(one) > 0
+    lines = [line for line in text.splitlines() if "**" in line]
     assert len(lines) == len(found.entries)
     assert {len(re.split(r"(?<!\\)\|", line)) for line in lines} == {7}
 
 
+def test_the_page_leads_from_each_count_to_its_claims_and_from_each_claim_to_its_row(real, page):
+    (found, values, _), (text, _) = real, page
+    given = ledger.verdicts(found, values, ROOT)
+    places = re.findall(r'<span id="([^"]+)">|^\(([^)]+)\)=$', text, re.MULTILINE)
+    places = ["".join(both) for both in places]
+    assert len(places) == len(set(places))
+    links = {link for link in re.findall(r"\(#(ledger-[\w-]+)\)", text)}
+    assert links <= set(places)
+    _, *sections = re.split(r"^### ", text.partition("## By verdict")[2], flags=re.MULTILINE)
+    for section in sections:
+        one = section.partition("\n")[0].lower()
+        listed = re.findall(r"^- .*\(#ledger-entry-([\w-]+)\)", section, re.MULTILINE)
+        assert sorted(listed) == sorted(n for n, verdict in given.items() if verdict == one), one
+
+
+def test_the_page_shows_how_far_a_number_may_move_and_the_kept_runs_behind_it(page):
+    row = next(line for line in page[0].splitlines() if "ledger-entry-alemi-error" in line)
+    assert "kept runs: mean 1.312, from 1.21 to 1.39" in row
+    assert "[04-vib-mnist-3](#run-04-vib-mnist-3)" in row
+    assert "[1.34](#vib.test_error) ± 0.5 % (5 seeds)" in page[0]
+
+
+def test_a_verdict_that_turned_in_this_run_is_seen_on_the_page(real, page):
+    rows = dict(page[1])
+    rows["ib.clean_points"] = rows["ib.clean_points"] | {"value": 9.0}
+    text = reproduction.page(ROOT, rows, {})
+    row = next(line for line in text.splitlines() if "ledger-entry-kolchinsky-clean" in line)
+    assert row.endswith("**differs** in this run, and reproduced in the ledger |")
+
+
+def test_a_chapter_ends_with_its_rows_of_the_ledger(real, page):
+    foot = reproduction.of_chapter(ROOT, page[1], "04-vib")
+    names = [name for name, entry in real[0].entries.items() if entry.chapter == "04-vib"]
+    assert re.findall(r"\(#ledger-entry-([\w-]+)\)", foot) == names != []
+    assert "[bounded](#ledger-entry-alemi-error)" in foot
+    assert reproduction.of_chapter(ROOT, page[1], "data") == ""
+
+
 def test_the_page_without_a_run_says_so(real):
-    page = reproduction.page(real[0], {}, ROOT, {})
-    assert page.count("**not run**") == len(real[0].entries)
-    assert "](#" not in page
+    text = reproduction.page(ROOT, {}, {})
+    assert text.count("**not run**") == len(real[0].entries)
+    assert not numbers.LINK.search(text)

@@ -57,6 +57,14 @@ RUN = {
     "ibbook": "0.1.0",
     "python": "3.11.2",
     "torch": "2.9.0",
+    "numpy": "2.1.0",
+    "scipy": "1.14.1",
+    "command": "OMP_NUM_THREADS=2 ibbook run 01-sample -p seed 0",
+    "processor": "A Processor 5000",
+    "instructions": "AVX2",
+    "threads": 2,
+    "device": "x86_64",
+    "inputs": {"text": "11" * 32, "package": "22" * 32, "data": "33" * 32},
     "key": "0123456789abcdef",
     "cached": False,
 }
@@ -392,6 +400,13 @@ def test_a_chapter_says_how_it_ran_and_how_to_rerun_it(built):
         "grid_size = 201",
     ):
         assert part in line
+    fold = re.search(r'<details class="[^"]*exactly">.*?</details>', sample, re.DOTALL)[0]
+    assert "Reproduce this exactly" in fold
+    assert f"git checkout {RUN['commit']}" in fold
+    for name in ("command", "scipy", "processor", "instructions", "threads", "device"):
+        assert str(RUN[name]) in fold, name
+    for found in RUN["inputs"].values():
+        assert found in fold
     versions = (built / "provenance" / "index.html").read_text()
     assert '<a href="../sample/">The sample chapter</a>' in versions
     assert "<code>01234567</code>" in versions

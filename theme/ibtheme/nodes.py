@@ -67,7 +67,7 @@ PLAIN = {
     "definitionTerm": "dt",
     "definitionDescription": "dd",
 }
-GROUPS = ["root", "inline", "include", "glossary", "div", "span"]
+GROUPS = ["root", "inline", "include", "glossary", "div"]
 
 
 def _plain(name: str) -> Renderer:
@@ -76,6 +76,12 @@ def _plain(name: str) -> Renderer:
 
 RENDERERS |= {kind: _plain(name) for kind, name in PLAIN.items()}
 RENDERERS |= dict.fromkeys(GROUPS, children)
+
+
+@renders("span")
+def span(node: Node, context: Context) -> Markup:
+    inner = children(node, context)
+    return tag("span", inner, id=node["html_id"]) if node.get("html_id") else inner
 
 
 @renders("comment")
