@@ -136,9 +136,7 @@ def faults(source: Chapter) -> Iterator[str]:
     declared = [c for c in made.cells if "parameters" in c.metadata.get("tags", ())]
     if len(declared) != 1 or not declared[0].source.startswith(SEED):
         yield f"{where}: needs one cell tagged parameters that begins with `{SEED}`"
-    asked = {
-        grade_id(c).removesuffix(WRITTEN) for c in made.cells if kind(c) in (ANSWER, WRITTEN)
-    }
+    asked = {grade_id(c).removesuffix(WRITTEN) for c in made.cells if kind(c) in (ANSWER, WRITTEN)}
     if not 4 <= len(asked) <= 6:
         yield f"{where}: has {len(asked)} exercises; 4 to 6 are wanted"
     for answer in answers(made):
