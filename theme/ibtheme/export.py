@@ -15,6 +15,7 @@ from .links import broken_links
 from .page import full_page
 from .prepare import THEME, prepare
 from .records import places
+from .search import index as search_index
 from .tree import published
 
 
@@ -55,7 +56,6 @@ def export(
     prepare()
     shutil.copytree(THEME / "public", out)
     shutil.copytree(site / "public", out / "build")
-    shutil.copy(site / "myst.search.json", out)
     shutil.copy(site / "myst.xref.json", out)
     (out / ".nojekyll").touch()
     index, problems = config["projects"][0]["index"], []
@@ -78,6 +78,8 @@ def export(
         problems += [
             f"{page['location']}: {problem}" for problem in dict.fromkeys(context.problems)
         ]
+    found = json.dumps(search_index(pages, config), ensure_ascii=False)
+    (out / "search-records.js").write_text(f"globalThis.bookRecords = {found};\n", encoding="utf-8")
     return problems + broken_links(out)
 
 

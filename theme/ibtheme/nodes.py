@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
-from . import records
+from . import records, symbols
 from .context import Context, Heading, Node
 from .html import classes, join, tag
 
@@ -238,6 +238,8 @@ def item(node: Node, context: Context) -> Markup:
 @renders("table")
 def table(node: Node, context: Context) -> Markup:
     rows = node["children"]
+    if symbols.is_list_of_symbols(node):
+        rows = [rows[0], *(row | {"html_id": symbols.ident(row)} for row in rows[1:])]
     head = [row for row in rows if all(cell.get("header") for cell in row["children"])]
     body = [row for row in rows if row not in head]
     parts = [

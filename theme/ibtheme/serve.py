@@ -22,6 +22,7 @@ from .context import Context
 from .page import entries, full_page
 from .prepare import THEME, prepare
 from .records import places
+from .search import index as search_index
 from .tree import published
 
 BASE = os.environ.get("BASE_URL", "").rstrip("/")
@@ -58,7 +59,7 @@ def answer(path: str) -> tuple[str, bytes]:
     local = (public / path.lstrip("/")).resolve()
     if local.is_file() and local.is_relative_to(public):
         return guess_type(local.name)[0] or "application/octet-stream", local.read_bytes()
-    if path in {"/myst.search.json", "/myst.xref.json"}:
+    if path == "/myst.xref.json":
         return "application/json", Content().read(path)
     if path == "/robots.txt":
         return "text/plain", b"User-agent: *\nAllow: /\n"
@@ -75,13 +76,16 @@ def answer(path: str) -> tuple[str, bytes]:
         pages = [context.href(f"/{page['slug']}") for page in entries(project) if "slug" in page]
         rows = "".join(f"<url><loc>{page}</loc></url>" for page in pages)
         return "text/xml", f'<urlset xmlns="{MAPS}">{rows}</urlset>'.encode()
+    slugs = [entry["slug"] for entry in entries(project) if "slug" in entry]
+    pages = (json.loads(Content().read(f"/content/{slug}.json")) for slug in slugs)
+    if path == "/search-records.js":
+        return "text/javascript", f"globalThis.bookRecords = {json.dumps(search_index(pages, config))}".encode()
     slug = path.strip("/").removesuffix(".json") or project["index"]
     page = json.loads(Content().read(f"/content/{slug}.json"))
     if path.endswith(".json"):
         tree = page | {"mdast": published(page["mdast"])}
         return "application/json", json.dumps(tree).encode()
-    slugs = [entry["slug"] for entry in entries(project) if "slug" in entry]
-    context.numbers = places(json.loads(Content().read(f"/content/{s}.json")) for s in slugs)
+    context.numbers = places(pages)
     live = "" if STATIC else CONTENT.replace("http", "ws", 1) + "/socket"
     html = full_page(config, page, context, live=live)
     for problem in context.problems:

@@ -77,65 +77,44 @@ const follow = () => {
 addEventListener("scroll", follow, { passive: true });
 follow();
 
-// ---- search, in the index that mystmd writes
+// ---- search: its script and its records come when they are asked for
 
 const search = one("#search");
 const query = one("#query");
 const hits = one("#hits");
-const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
-let records = null;
+let loaded = null;
+
+// added as scripts: a page read from a disk may not fetch
+const script = (src) => new Promise((done, failed) => {
+  document.head.append(element("script", { src: `${base}/${src}`, onload: done, onerror: failed }));
+});
 
 async function load() {
-  const answer = await fetch(`${base}/myst.search.json`);
-  return (await answer.json()).records.map(({ hierarchy, content = "", url }) => {
-    const path = Object.keys(hierarchy).sort().map((level) => hierarchy[level]);
-    return { path, content, url, title: plain(path.at(-1)), text: plain(`${path.join(" ")} ${content}`) };
-  });
+  await Promise.all(["theme/search.js", "search-records.js"].map(script));
+  return { ...bookSearch, index: bookSearch.open(bookRecords) };
 }
-const index = () => (records ??= load().catch((error) => {
-  records = null; // the next key asks again
+const ready = () => (loaded ??= load().catch((error) => {
+  loaded = null; // the next key asks again
   throw error;
 }));
 
-function address(url) {
-  const [page, place] = url.split("#");
-  return `${base}${page.replace(/\/?$/, "/")}${place ? `#${place}` : ""}`;
-}
-
-function excerpt(content, words) {
-  const phrase = words.join(" ");
-  const word = plain(content).includes(phrase) ? phrase : words[0];
-  const at = plain(content).indexOf(word);
-  const start = Math.max(0, at - 50);
-  if (at < 0) return [content.slice(0, 130)];
-  const end = at + word.length;
-  return [content.slice(start, at), element("mark", { textContent: content.slice(at, end) }),
-    content.slice(end, end + 90)];
-}
-
 async function find() {
-  const known = await index();
-  const words = plain(query.value).split(/\s+/).filter(Boolean); // those of now, not of before the wait
-  const found = known
-    .filter(({ text }) => words.length && words.every((word) => text.includes(word)))
-    .map((record) => [words.filter((word) => record.title.includes(word)).length
-      + record.text.includes(words.join(" ")), record])
-    .sort(([a], [b]) => b - a);
-  const seen = new Set();
-  const best = found.map(([, record]) => record).filter(({ url, content }) => {
-    const fresh = !seen.has(url) && (content || found.length < 3);
-    if (fresh) seen.add(url);
-    return fresh;
-  });
-  hits.replaceChildren(...best.slice(0, 15).map(({ path, content, url }) => {
-    const lines = element("small", {}, ...excerpt(content, words));
-    return element("li", {}, element("a", { href: address(url) }, path.join(" › "), lines));
+  const engine = await ready();
+  const words = query.value.trim(); // those of now, not of before the wait
+  const found = engine.find(words, engine.index);
+  hits.replaceChildren(...found.map(({ record, found: hit }) => {
+    const parts = engine.excerpt(record.meaning ?? record.text ?? "", hit);
+    const calls = record.code?.split(" ").filter((name) => hit.includes(name)).map((name) => ({ text: name, hit: true }));
+    const lines = (calls?.length ? [{ text: "Its code calls " }, ...calls] : parts)
+      .map((part) => (part.hit ? element("mark", { textContent: part.text }) : part.text));
+    const path = [...new Set([record.page, record.title])].join(" › ");
+    return element("li", {}, element("a", { href: `${base}/${record.url}` }, path, element("small", {}, ...lines)));
   }));
-  const count = best.length === 1 ? "1 place" : `${best.length} places`;
-  one("#found").textContent = words.length ? (best.length ? count : "Nothing found") : "";
+  const count = found.length === 1 ? "1 place" : `${found.length} places`;
+  one("#found").textContent = words ? (found.length ? count : "Nothing found") : "";
 }
 
-const open = () => { search.showModal(); query.select(); index(); };
+const open = () => { search.showModal(); query.select(); ready(); };
 one("#find").onclick = open;
 query.oninput = find;
 hits.onclick = () => search.close();
