@@ -31,8 +31,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "theme"))
 
 from ibtheme import (  # noqa: E402
+    addresses,
     boxes,
     context,
+    formula,
     html,
     links,
     nodes,
@@ -40,7 +42,9 @@ from ibtheme import (  # noqa: E402
     page,
     prepare,
     records,
+    search,
     serve,
+    symbols,
     tree,
 )  # fmt: skip
 
@@ -99,7 +103,23 @@ def text(value: str) -> context.Node:
 # ---- the renderer
 
 
-MODULES = [html, tree, boxes, nodes, outputs, page, records, links, prepare, site, sample_book]
+MODULES = [
+    addresses,
+    formula,
+    html,
+    search,
+    symbols,
+    tree,
+    boxes,
+    nodes,
+    outputs,
+    page,
+    records,
+    links,
+    prepare,
+    site,
+    sample_book,
+]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -439,7 +459,7 @@ def test_a_number_in_prose_is_that_of_the_run_and_leads_to_its_row(built):
     assert f"infinite slope, and its rate is {caption}." in sample
     second = (built / "second" / "index.html").read_text()
     assert f"at one point it is {link.format('../sample/', '0.37')}." in second
-    for file in ("second.json", "myst.search.json"):
+    for file in ("second.json", "search-records.js"):
         content = (built / file).read_text()
         assert "0.37" in content
         assert "1.00" not in content
@@ -652,7 +672,7 @@ def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
     content = built.parent / "stage" / "_build" / "site"
     monkeypatch.setattr(serve, "CONTENT", "http://content")
     monkeypatch.setattr(serve, "STATIC", True)
-    folder = {"config.json": content, "content": content, "myst.search.json": content}
+    folder = {"config.json": content, "content": content}
 
     def read(self, path: str) -> bytes:
         name = path.lstrip("/")
@@ -669,7 +689,7 @@ def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
     assert re.sub(cut, "", live, flags=re.DOTALL) == re.sub(cut, "", static, flags=re.DOTALL)
     for path in (
         "/theme/book.css",
-        "/myst.search.json",
+        "/search-records.js",
         "/sitemap.xml",
         "/robots.txt",
         "/favicon.ico",

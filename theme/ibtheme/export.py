@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import search
 from .context import Context
 from .links import broken_links
 from .page import full_page
 from .prepare import THEME, prepare
 from .records import places
-from .search import index as search_index
 from .tree import published
 
 
@@ -78,8 +78,7 @@ def export(
         problems += [
             f"{page['location']}: {problem}" for problem in dict.fromkeys(context.problems)
         ]
-    found = json.dumps(search_index(pages, config), ensure_ascii=False)
-    (out / "search-records.js").write_text(f"globalThis.bookRecords = {found};\n", encoding="utf-8")
+    (out / "search-records.js").write_text(search.script(pages, config), encoding="utf-8")
     return problems + broken_links(out)
 
 

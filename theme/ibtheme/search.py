@@ -6,6 +6,7 @@ reader calls by name leads to its place. Texts are plain: formulas as a line, no
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -38,6 +39,11 @@ def index(pages: Iterable[Node], config: Node) -> dict[str, Any]:
         aliases.setdefault(name.strip(), []).append(meaning.strip())
     records = [record for page in pages for record in _records(page, home)]
     return {"aliases": aliases, "records": records}
+
+
+def script(pages: Iterable[Node], config: Node) -> str:
+    """The records as a script: a page that is read from a disk can load that, and no JSON."""
+    return f"globalThis.bookRecords = {json.dumps(index(pages, config), ensure_ascii=False)};\n"
 
 
 def _records(page: Node, home: str) -> Iterator[Record]:

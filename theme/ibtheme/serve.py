@@ -18,11 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from mimetypes import guess_type
 from pathlib import Path
 
+from . import search
 from .context import Context
 from .page import entries, full_page
 from .prepare import THEME, prepare
 from .records import places
-from .search import index as search_index
 from .tree import published
 
 BASE = os.environ.get("BASE_URL", "").rstrip("/")
@@ -79,7 +79,7 @@ def answer(path: str) -> tuple[str, bytes]:
     slugs = [entry["slug"] for entry in entries(project) if "slug" in entry]
     pages = (json.loads(Content().read(f"/content/{slug}.json")) for slug in slugs)
     if path == "/search-records.js":
-        return "text/javascript", f"globalThis.bookRecords = {json.dumps(search_index(pages, config))}".encode()
+        return "text/javascript", search.script(pages, config).encode()
     slug = path.strip("/").removesuffix(".json") or project["index"]
     page = json.loads(Content().read(f"/content/{slug}.json"))
     if path.endswith(".json"):

@@ -1,4 +1,4 @@
-"""Lists of symbols: tables whose first column is headed "symbol". Each row is a place of its own."""
+"""Lists of symbols: tables whose first column is headed "symbol". Each row has a place."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ def is_list_of_symbols(table: Node) -> bool:
 
 
 def ident(row: Node) -> str:
-    """The id of the row that explains a symbol.
+    """The id of the row that explains a symbol: the symbol and, as some have two, a first word.
 
-    >>> cell = {"type": "tableCell", "children": [{"type": "inlineMath", "value": r"\\hat x_j"}]}
-    >>> ident({"type": "tableRow", "children": [cell]})
-    'symbol-hat-x-j'
+    >>> symbol = {"type": "inlineMath", "value": r"\\hat x_j"}
+    >>> cells = [[symbol], [{"type": "text", "value": "a reconstruction of "}, symbol]]
+    >>> ident({"children": [{"type": "tableCell", "children": cell} for cell in cells]})
+    'symbol-hat-x-j-a'
     """
-    source = "".join(part.get("value", "") for part in row["children"][0].get("children", []))
-    return "-".join(["symbol", *re.findall(r"[^\W_]+", source)])
+    symbol, meaning = (
+        " ".join(part.get("value", "") for part in cell.get("children", []))
+        for cell in row["children"][:2]
+    )
+    words = re.findall(r"[^\W_]+", symbol) + re.findall(r"[^\W_]+", meaning)[:1]
+    return "-".join(["symbol", *words])

@@ -22,11 +22,11 @@ one("#mode").onclick = () => {
 
 // ---- a folder of a disk has no page of its own
 
-if ("disk" in root.dataset) {
-  for (const link of all("a[href]")) {
-    if (link.protocol === "file:" && link.pathname.endsWith("/")) link.pathname += "index.html";
-  }
-}
+const settled = (link) => {
+  if (link.protocol === "file:" && link.pathname.endsWith("/")) link.pathname += "index.html";
+  return link;
+};
+if ("disk" in root.dataset) all("a[href]").forEach(settled);
 
 // ---- copying
 
@@ -102,13 +102,17 @@ async function find() {
   const engine = await ready();
   const words = query.value.trim(); // those of now, not of before the wait
   const found = engine.find(words, engine.index);
+  const marked = (parts) => parts
+    .map((part) => (part.hit ? element("mark", { textContent: part.text }) : part.text));
   hits.replaceChildren(...found.map(({ record, found: hit }) => {
-    const parts = engine.excerpt(record.meaning ?? record.text ?? "", hit);
-    const calls = record.code?.split(" ").filter((name) => hit.includes(name)).map((name) => ({ text: name, hit: true }));
-    const lines = (calls?.length ? [{ text: "Its code calls " }, ...calls] : parts)
-      .map((part) => (part.hit ? element("mark", { textContent: part.text }) : part.text));
-    const path = [...new Set([record.page, record.title])].join(" › ");
-    return element("li", {}, element("a", { href: `${base}/${record.url}` }, path, element("small", {}, ...lines)));
+    const calls = record.code?.split(" ").filter((name) => hit.includes(name)) ?? [];
+    const lines = calls.length
+      ? [{ text: "Its code calls " }, { text: calls.join(", "), hit: true }]
+      : engine.excerpt(record.meaning ?? record.text ?? "", hit);
+    const title = marked(engine.excerpt(record.title, hit, 200));
+    const path = record.title === record.page ? title : [`${record.page} › `, ...title];
+    const link = element("a", { href: `${base}/${record.url}` }, ...path, element("small", {}, ...marked(lines)));
+    return element("li", {}, settled(link));
   }));
   const count = found.length === 1 ? "1 place" : `${found.length} places`;
   one("#found").textContent = words ? (found.length ? count : "Nothing found") : "";
