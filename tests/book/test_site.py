@@ -495,8 +495,8 @@ def test_numbers_of_a_missing_chapter_are_named_but_not_linked(book):
 
 
 def test_a_site_can_live_under_any_path(built):
-    for page, way in (("index.html", "./"), ("sample/index.html", "../")):
-        html = (built / page).read_text()
+    for file, way in (("index.html", "./"), ("sample/index.html", "../")):
+        html = (built / file).read_text()
         assert f'href="{way}second/"' in html
         assert not re.search(r'(?:href|src|data-base)="/', html)
 
