@@ -13,9 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
+from scipy.interpolate import RegularGridInterpolator
+from scipy.ndimage import center_of_mass
 from scipy.optimize import brentq
+from scipy.special import expit
+from scipy.stats import norm
 
-from ibbook.information import entropy, mutual_information
+from ibbook import diffusion, linear_gaussian, metrics
+from ibbook.information import entropy, kl_divergence, mutual_information
+from ibbook.objective import gaussian_kl
+from ibbook.rate_distortion import blahut_arimoto, gaussian_rate, water_level
 
 HERE = Path(__file__).parent
 MODULES = HERE.parents[1] / "theme" / "public" / "live"
@@ -73,6 +81,236 @@ def _(rng):
 
     edge = 1e-12
     return [x, y, shared], brentq(lens, abs(r - s) + edge, r + s - edge, xtol=1e-13)
+
+
+def some_variances(rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(0.05, 5, rng.integers(1, 7))
+
+
+@against("water", "waterLevel")
+def _(rng):
+    variances = some_variances(rng)
+    total = variances.sum() * rng.uniform(0.01, 1.1)
+    return [variances, total], water_level(variances, total)
+
+
+@against("water", "atLevel")
+def _(rng):
+    variances = some_variances(rng)
+    total = variances.sum() * rng.uniform(0.01, 1)
+    level = water_level(variances, total)
+    return [variances, level], {"distortion": total, "rate": gaussian_rate(variances, total)}
+
+
+@against("blahut", "iterate")
+def _(rng):
+    size, steps, beta = rng.integers(2, 6), int(rng.integers(0, 9)), rng.uniform(0.1, 6)
+    p, distortion = rng.dirichlet(np.ones(size)), rng.uniform(0, 3, (size, rng.integers(2, 6)))
+    points = [blahut_arimoto(p, distortion, beta, iterations=k + 1) for k in range(steps + 1)]
+    q, states = torch.full((distortion.shape[1],), 1 / distortion.shape[1], dtype=torch.double), []
+    for point in points:
+        state = {"q": q, "c": point.marginal / q, "next": point.marginal, "rate": point.rate}
+        state |= {"distortion": point.distortion, "gap": point.gap}
+        state["objective"] = point.rate + beta * point.distortion
+        states.append(state)
+        q = point.marginal
+    return [p, distortion, beta, steps], states
+
+
+def worth(pxy: np.ndarray, beta: float, q: np.ndarray | float) -> np.ndarray:
+    """W(q) of the silent code, by the package's divergences; q may be an array."""
+    given, p_y = pxy / pxy.sum(1, keepdims=True), pxy.sum(0)
+    decoders = np.stack([1 - np.asarray(q), np.asarray(q)], -1)[..., None, :]
+    gain = kl_divergence(given, decoders) - kl_divergence(given, p_y)
+    return np.exp(-beta * gain.numpy()) @ pxy.sum(1)
+
+
+@against("spikes", "worth")
+def _(rng):
+    pxy = rng.dirichlet(np.ones(2 * rng.integers(2, 5))).reshape(-1, 2)
+    beta, q = rng.uniform(0.5, 20), rng.uniform(0.01, 0.99)
+    return [pxy, beta, q], worth(pxy, beta, q)
+
+
+@against("spikes", "highest")
+def _(rng):
+    pxy, beta = rng.dirichlet(np.full(4, 0.8)).reshape(2, 2), rng.uniform(1, 8)
+    start = np.linspace(-9, 9, 73)
+    best = start[worth(pxy, beta, expit(start)).argmax()]
+    for span in (0.25, 0.003, 4e-5):  # finer and finer
+        near = best + np.linspace(-span, span, 201)
+        best = near[worth(pxy, beta, expit(near)).argmax()]
+    return [pxy, beta], worth(pxy, beta, expit(best))
+
+
+@against("letters", "dense")
+def _(rng):
+    encoder = rng.dirichlet(np.full(5, 0.2), rng.integers(2, 9))
+    encoder[0, 4] += 0.1  # the last cluster is used
+    encoder /= encoder.sum(1, keepdims=True)
+    return [[[[t, 7 * share] for t, share in enumerate(row)] for row in encoder]], encoder
+
+
+@against("letters", "code")
+def _(rng):
+    pxy = a_joint(rng, rng.integers(3, 9), rng.integers(2, 9))
+    encoder = rng.dirichlet(np.full(4, 0.5), len(pxy))
+    joint = encoder.T @ pxy
+    expected = {"weights": joint.sum(1), "decoder": joint / joint.sum(1, keepdims=True)}
+    expected["complexity"] = mutual_information(pxy.sum(1)[:, None] * encoder)
+    return [pxy, encoder], expected | {"relevance": mutual_information(joint)}
+
+
+def two_codes(rng: np.random.Generator) -> np.ndarray:
+    return np.stack([rng.uniform(-4, 4, 2), np.exp(rng.uniform(np.log(0.1), np.log(2), 2))], 1)
+
+
+@against("gaussians", "rate")
+def _(rng):
+    codes = two_codes(rng)
+    return [codes], gaussian_kl(*map(torch.tensor, (codes[:, 0], 2 * np.log(codes[:, 1])))).mean()
+
+
+@against("gaussians", "information")
+def _(rng):
+    codes = two_codes(rng)
+    noise = codes[:, 1].min() / 2  # N(m, s) is N(m, sqrt(s^2 - noise^2)) seen through that noise
+    seen = diffusion.mixture([0.5, 0.5], codes[:, 0], np.sqrt(codes[:, 1] ** 2 - noise**2))
+    return [codes], diffusion.class_information(noise**-2, seen)
+
+
+@against("gaussians", "normal")
+def _(rng):
+    x = rng.uniform(-9, 9)
+    return [x], norm.cdf(x)
+
+
+@against("gaussians", "guessed")
+def _(rng):
+    codes = two_codes(rng)
+    if rng.random() < 0.2:
+        codes[1, 1] = codes[0, 1]
+    ends = np.array([codes[:, 0] - 9 * codes[:, 1], codes[:, 0] + 9 * codes[:, 1]])
+    z = np.linspace(ends.min(), ends.max(), 400_001)
+    densities = [norm.pdf(z, *code) for code in codes]
+    return [codes], np.trapezoid(np.maximum(*densities), z) / 2
+
+
+def a_net(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes of a grid of places, the places, and precisions that differ from code to code."""
+    factors = np.stack(np.meshgrid(*2 * [np.arange(6)], indexing="ij"), -1).reshape(-1, 2)
+    codes = factors @ rng.normal(size=(2, 2)) + 0.1 * rng.normal(size=(36, 2))
+    return codes, factors, np.exp(rng.normal(2, 1, (36, 2)))
+
+
+@against("turn", "score")
+def _(rng):
+    codes, factors, _ = a_net(rng)
+    degrees = rng.uniform(-90, 90)
+    turned = torch.tensor(codes) @ metrics.plane_turn(degrees).T
+    return [codes, factors, degrees], metrics.axis_r2(turned, torch.tensor(factors))
+
+
+@against("turn", "price")
+def _(rng):
+    precisions, degrees, beta = a_net(rng)[2], rng.uniform(-90, 90), rng.uniform(0, 20)
+    each = torch.diag_embed(torch.tensor(precisions))
+    return [precisions, degrees, beta], metrics.price_of_turn(
+        each, metrics.plane_turn(degrees), beta
+    )
+
+
+@against("turn", "told")
+def _(rng):
+    codes, _, precisions = a_net(rng)
+    cov = np.cov(codes.T, bias=True) + np.diag((1 / precisions).mean(0))
+    told = (np.linalg.slogdet(cov)[1] + np.log(precisions).sum(1).mean()) / 2
+    return [codes, precisions, rng.uniform(-90, 90)], told  # at every angle
+
+
+@against("walk", "grey")
+def _(rng):
+    grey = rng.integers(0, 256, 20)
+    return ["".join(f"{value:02x}" for value in grey)], grey / 255
+
+
+@against("walk", "blend")
+def _(rng):
+    values, pictures = np.sort(rng.uniform(-3, 3, 5)), rng.random((5, 5, 4))
+    at = rng.uniform(-3.5, 3.5, 2)
+    inside = at.clip(values[0], values[-1])
+    expected = RegularGridInterpolator((values, values), pictures)(inside)[0]
+    return [values, pictures.reshape(25, 4), *at], expected
+
+
+@against("walk", "centre")
+def _(rng):
+    picture = rng.random((6, 6))
+    y, x = center_of_mass(picture)
+    return [picture.ravel(), 6], {"x": x, "y": y, "total": picture.sum()}
+
+
+def a_covariance(rng: np.random.Generator) -> np.ndarray:
+    n = rng.integers(1, 8)
+    loadings = rng.normal(size=(n, rng.integers(1, 5)))
+    return loadings @ loadings.T + np.diag(rng.uniform(0.05, 1, n))
+
+
+@against("thresholds", "eigenvalues")
+def _(rng):
+    cov = a_covariance(rng)
+    return [cov], np.linalg.eigvalsh(cov)[::-1]
+
+
+@against("thresholds", "thresholds")
+def _(rng):
+    cov, l2, fixed = a_covariance(rng), rng.uniform(0, 8), rng.uniform(0.1, 3)
+    noises = {kind: kind for kind in ("full", "diagonal", "isotropic")} | {"fixed": fixed}
+    found = linear_gaussian.collapse_threshold
+    return [cov, l2, fixed], {k: found(cov, noise=noise, l2=l2) for k, noise in noises.items()}
+
+
+@against("thresholds", "told")
+def _(rng):
+    cov, beta, l2 = (
+        a_covariance(rng),
+        np.exp(rng.uniform(0.05, 5)),
+        rng.choice([0, 1]) * rng.uniform(0, 8),
+    )
+    noise = rng.choice(["full", "isotropic", "0.5"])
+    noise, latents = (0.5 if noise == "0.5" else str(noise)), rng.integers(1, len(cov) + 1)
+    best = linear_gaussian.optimum(cov, beta, l2, latents=int(latents), noise=noise)
+    values = np.linalg.eigvalsh(cov)[::-1]
+    return [values, beta, l2 or 1e-300, noise, latents], best.rates.sum()
+
+
+SCHEDULES = {
+    "linear": diffusion.linear_alpha_bar,
+    "cosine": diffusion.cosine_alpha_bar,
+    "sqrt": diffusion.sqrt_alpha_bar,
+}
+
+
+@against("diffusion", "alphaBar")
+def _(rng):
+    name, steps = str(rng.choice(list(SCHEDULES))), int(rng.integers(20, 400))
+    return [name, steps], SCHEDULES[name](steps)
+
+
+@against("diffusion", "known")
+def _(rng):
+    level, variances = rng.uniform(0.001, 0.999), some_variances(rng)
+    snr = level / (1 - level)
+    return [level, variances], [diffusion.gaussian_information(snr, [v]) for v in variances]
+
+
+@against("diffusion", "steps")
+def _(rng):
+    levels, variances = SCHEDULES["cosine"](int(rng.integers(4, 60))), some_variances(rng)
+    released = diffusion.gaussian_bound(levels, variances).steps
+    paid = diffusion.gaussian_bound(levels, variances, reverse="fixed").steps
+    pairs = zip(released, paid, strict=True)
+    return [levels, variances], [{"released": one, "paid": two} for one, two in pairs]
 
 
 # ---- all of them at once
