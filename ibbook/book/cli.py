@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ibbook._paths import PathError, expanded
-from ibbook.book import audit, chapters, collect, data, ledger, parameters, runs, verify
+from ibbook.book import audit, chapters, collect, data, ledger, parameters, rerun, runs, verify
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
 from ibbook.book.course import commands as course
@@ -67,7 +67,8 @@ REMEDIES = {
     errno.ENOENT: "make that folder or file, or name another",
     errno.ENOTDIR: "a part of that path is a file; remove it or name another folder",
 }
-REMEDIES |= {errno.EDQUOT: REMEDIES[errno.ENOSPC], errno.EEXIST: REMEDIES[errno.ENOTDIR]}
+REMEDIES |= dict.fromkeys((errno.EDQUOT, errno.EFBIG), REMEDIES[errno.ENOSPC])
+REMEDIES[errno.EEXIST] = REMEDIES[errno.ENOTDIR]
 WRITABLE = "make it writable, or set IBBOOK_RUNS or IBBOOK_CACHE to a folder that is"
 
 
@@ -139,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_commands(commands)
     verify.add_commands(commands)
     course.add_commands(commands)
+    rerun.add_commands(commands)
     return parser
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibbook.book.chapters import numbers_in
+from ibbook.book.chapters import Chapter, numbers_in
 from ibbook.book.folders import BookError, root, run_store, save
+from ibbook.book.keys import inputs, key
 from ibbook.book.results import NUMBER, results_folder, sealed, table
-from ibbook.book.runs import PROVENANCE, executed, finished, provenance
+from ibbook.book.runs import PROVENANCE, below, executed, finished, provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,19 @@ def gather(
                 number = {name: row[name] for name in NUMBER}
                 rows.append({**origin, **number, **about["parameters"]})
     return table(rows, ["chapter", "run", *NUMBER]), damaged
+
+
+def present(chapter: Chapter) -> list[Path]:
+    """The runs of a chapter as it is now: of its text, this package, these data and libraries."""
+    depends, found = inputs(chapter, {}), []
+    for run in sorted(_finished_below(below(chapter))):
+        about = provenance(run)
+        own = {"parameters": about["parameters"], "device": about["inputs"]["device"]}
+        if about["key"] == key(depends | own):
+            found.append(run)
+    if not found:
+        raise BookError(f"no run of {chapter.name} as it is now; make some with `ibbook sweep`")
+    return found
 
 
 def keep(run: Path, name: str) -> Path:

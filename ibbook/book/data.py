@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ibbook.datasets import dsprites
-from ibbook.datasets._files import Entry, fetch, find, registry, verify
-from ibbook.datasets._load import PARTS, entry, load
+from ibbook._files import Entry, fetch, find, registry, verify
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -53,6 +51,8 @@ def run_fetch(arguments: argparse.Namespace) -> int:
     >>> run_fetch(argparse.Namespace(name="digits"))
     1
     """
+    from ibbook.datasets._load import entry
+
     try:
         for path in fetch(entry(arguments.name)):
             print(path)
@@ -69,6 +69,8 @@ def run_check(arguments: argparse.Namespace) -> int:
     digits: whole (scikit-learn)
     0
     """
+    from ibbook.datasets._load import entry  # it brings torch, which other commands do without
+
     try:
         chosen = [entry(name) for name in ([arguments.name] if arguments.name else registry())]
     except ValueError as error:
@@ -89,6 +91,9 @@ def run_check(arguments: argparse.Namespace) -> int:
 
 def _check(e: Entry) -> str:
     """Read the files again, and as pictures; what is there, in words."""
+    from ibbook.datasets import dsprites
+    from ibbook.datasets._load import PARTS, load
+
     paths = [find(file) for file in e.files]
     for path, file in zip(paths, e.files, strict=True):
         if path is not None:

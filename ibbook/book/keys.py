@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ibbook import _origin
+from ibbook._files import find, registry
 from ibbook.book.chapters import Chapter
 from ibbook.book.folders import run_store, save, text_of
 from ibbook.book.numbers import blank
 from ibbook.book.parameters import Value
-from ibbook.datasets._files import find, registry
 
 # Files in data/ that runs are held against, and do not read.
 CHECKED_ONLY = ("claims.toml", "ledger.toml")

@@ -94,7 +94,7 @@ def run(
     if os.path.lexists(target):
         raise BookError(f"{target} is in the way of this run, and is no run itself; remove it")
     changed = {name: value for name, value in values.items() if value != declared[name]}
-    with _workspace(target) as work:
+    with workspace(target) as work:
         try:
             make(chapter, depends, changed, work, cell_timeout=cell_timeout, progress=progress)
         except Changed as error:
@@ -168,7 +168,7 @@ def receive(target: Path, about: Mapping[str, Any], content: bytes) -> None:
 
     What is in its place and is no whole run gives way; a notebook in it is put aside.
     """
-    with _workspace(target) as work:
+    with workspace(target) as work:
         name = f"{about['chapter']}.ipynb"
         (work / name).write_bytes(content)
         _write(work, about)
@@ -204,7 +204,7 @@ def _place(work: Path, target: Path) -> None:
 
 
 @contextmanager
-def _workspace(target: Path) -> Iterator[Path]:
+def workspace(target: Path) -> Iterator[Path]:
     """A locked hidden folder beside the target, gone afterwards unless it was renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for old in target.parent.glob(".*-*"):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from ibbook.datasets import _files, digits, dsprites, gaussian, mnist, mpi3d, shapes3d
+from ibbook import _files
+from ibbook.datasets import digits, dsprites, gaussian, mnist, mpi3d, shapes3d
 from ibbook.datasets._dataset import Dataset
 
 PARTS = ("train", "test")

@@ -33,9 +33,9 @@ import torch
 from jaxtyping import Float64, Int32, Int64, UInt8
 from torch import Tensor
 
+from ibbook._files import room_for, whole
 from ibbook._paths import expanded
 from ibbook.datasets._dataset import Dataset
-from ibbook.datasets._files import room_for, whole
 from ibbook.datasets._grid import check_classes, classes_of
 from ibbook.datasets._images import CHUNK
 

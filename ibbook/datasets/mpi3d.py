@@ -17,8 +17,8 @@ import numpy as np
 from filelock import FileLock
 from torch import Tensor
 
+from ibbook._files import cache_folder, room_for, whole
 from ibbook.datasets._dataset import Dataset
-from ibbook.datasets._files import cache_folder, room_for, whole
 from ibbook.datasets._images import Images, block_mean
 
 # Gondal et al. (2019), table 1; the last factor varies fastest

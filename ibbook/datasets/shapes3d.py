@@ -30,8 +30,8 @@ from filelock import FileLock
 from jaxtyping import Bool, Float64, Int16, Int64, UInt8
 from torch import Tensor
 
+from ibbook._files import cache_folder, room_for, whole
 from ibbook.datasets._dataset import Dataset
-from ibbook.datasets._files import cache_folder, room_for, whole
 from ibbook.datasets._grid import check_classes, classes_of
 from ibbook.datasets._images import CHUNK, block_mean
 

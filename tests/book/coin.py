@@ -1,7 +1,11 @@
-"""The parameters and a cell of the chapter that tests write."""
+"""The chapter that tests write: its parameters, a cell, and how its text is put together."""
+
+import textwrap
+from pathlib import Path
 
 from nbformat.v4 import new_output
 
+from ibbook.book.chapters import Chapter
 from ibbook.book.records import MIME
 
 PARAMETERS = """\
@@ -15,6 +19,29 @@ from ibbook.book import record
 record("coin.bias", 0.5 if fair else bias, "Chance of heads", unit="", digits=3)
 print("flips:", flips)
 """
+
+
+def written(
+    book: Path, name: str, *cells: str, parameters: str = PARAMETERS, prose: str = "Toss it."
+) -> Chapter:
+    """A chapter of a book, written from its parameter lines and code cells."""
+    top = """\
+        ---
+        kernelspec: {name: python3, display_name: Python 3, language: python}
+        ibbook: {minutes: 1, device: cpu}
+        ---
+
+        ---
+        title: A coin
+        ---
+        """
+    blocks = [textwrap.dedent(top), prose]
+    if parameters:
+        blocks.append(f"```{{code-cell}} ipython3\n:tags: [parameters]\n{parameters}```")
+    blocks += [f"```{{code-cell}} ipython3\n{cell.strip()}\n```" for cell in cells]
+    text = book / "chapters" / f"{name}.md"
+    text.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    return Chapter(text)
 
 
 def recorded_without_a_kernel(chapter, made, *_):

@@ -27,6 +27,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning import local_provisioner
 
 from ibbook import _origin
+from ibbook._files import registry
 from ibbook.book import keys, runs, site
 from ibbook.book.chapters import Chapter
 from ibbook.book.cli import main
@@ -36,7 +37,6 @@ from ibbook.book.kernels import ChapterError
 from ibbook.book.parameters import resolve
 from ibbook.book.records import records
 from ibbook.book.runs import executed, finished, folder, provenance, run
-from ibbook.datasets._files import registry
 from tests.book.coin import RECORDING, recorded_without_a_kernel
 
 
@@ -217,7 +217,7 @@ def test_folders_of_killed_runs_go_and_those_of_running_ones_stay(tmp_path):
         (target.parent / name).mkdir(parents=True)
         if name != ".abc-young":
             os.utime(target.parent / name, (0, 0))
-    with runs._lock(target.parent / ".abc-running"), runs._workspace(target) as work:
+    with runs._lock(target.parent / ".abc-running"), runs.workspace(target) as work:
         assert {path.name for path in target.parent.iterdir()} == {*names[1:], work.name}
         assert work.name.startswith(".abc-")
     assert not work.exists()
@@ -458,7 +458,7 @@ def test_a_run_waits_for_its_lock_rather_than_go_on_without(tmp_path, monkeypatc
         return path
 
     monkeypatch.setattr(tempfile, "mkdtemp", looked_at)
-    with runs._workspace(tmp_path / "01-coin" / "abc") as work, runs._lock(work) as free:
+    with runs.workspace(tmp_path / "01-coin" / "abc") as work, runs._lock(work) as free:
         assert looked == ["left"]
         assert not free  # it is ours
     threads[0].join()
@@ -475,7 +475,7 @@ def test_a_stale_folder_that_another_run_clears_away_does_no_harm(tmp_path, monk
         yield True
 
     monkeypatch.setattr(runs, "_lock", cleared)
-    with runs._workspace(tmp_path / "01-coin" / "abc") as work:
+    with runs.workspace(tmp_path / "01-coin" / "abc") as work:
         assert work.is_dir()
 
 

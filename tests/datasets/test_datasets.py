@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from ibbook._files import registry
 from ibbook.datasets import Dataset, load, mnist, mpi3d
-from ibbook.datasets._files import registry
 from ibbook.datasets._grid import classes_of, indices_of
 from ibbook.datasets._images import CHUNK, block_mean
 

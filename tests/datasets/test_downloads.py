@@ -27,9 +27,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ibbook import _files
+from ibbook._files import Entry, File, digests, fetch, find, registry, require, verify
 from ibbook.book.data import add_commands
-from ibbook.datasets import _files, dsprites, load, mpi3d
-from ibbook.datasets._files import Entry, File, digests, fetch, find, registry, require, verify
+from ibbook.datasets import dsprites, load, mpi3d
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
@@ -260,7 +261,7 @@ def test_what_is_no_such_file_is_refused_before_its_hash_is_recorded(
     monkeypatch.setattr(mpi3d, "FACTOR_SIZES", (2, 1, 1, 1, 1, 1, 1))
     file = replace(registry()[name].files[0], urls=(server.url("own"),))
     known = registry() | {name: replace(registry()[name], files=(file,))}
-    monkeypatch.setattr("ibbook.datasets._files.registry", lambda: known)
+    monkeypatch.setattr("ibbook._files.registry", lambda: known)
     pictures = folders / "right.npz"
     np.savez(pictures, images=np.zeros((3, 64, 64, 3), np.uint8))
     for wrong in (content, pictures.read_bytes()):
@@ -486,7 +487,7 @@ def test_check_reads_the_files_again(folders, monkeypatch, capsys):
     assert ibbook("check", "mnist") == 1
     assert "ibbook data fetch mnist" in capsys.readouterr().out
     changed = {**registry(), "mnist": small_mnist(folders)}
-    monkeypatch.setattr("ibbook.datasets._files.registry", lambda: changed)
+    monkeypatch.setattr("ibbook._files.registry", lambda: changed)
     assert ibbook("check", "mnist") == 0
     assert "mnist: whole" in capsys.readouterr().out
     assert [len(load("mnist", part=part)) for part in ("train", "test")] == [3, 2]
@@ -522,7 +523,7 @@ def test_check_counts_the_differing_pixels_of_the_official_dsprites(
     pictures[7 : 7 + differing, 2, 3] ^= 1
     md5 = hashlib.md5(official(path, 300, imgs=pictures).read_bytes()).hexdigest()
     changed = replace(known, files=(replace(known.files[0], checksums=(f"md5:{md5}",)),))
-    monkeypatch.setattr("ibbook.datasets._files.registry", lambda: {"dsprites": changed})
+    monkeypatch.setattr("ibbook._files.registry", lambda: {"dsprites": changed})
     assert ibbook("check", "dsprites") == code
     assert re.search(f"^dsprites: {answer}", capsys.readouterr().out)
 

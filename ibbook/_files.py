@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from ibbook._paths import given
 
-REGISTRY = Path(__file__).parents[2] / "data" / "registry.toml"
+REGISTRY = Path(__file__).parents[1] / "data" / "registry.toml"
 BLOCK = 1 << 20
 # A download is given up where it is larger than this, or slower after its first minute.
 LARGEST, PATIENCE, SLOWEST = 2e10, 60.0, 1e4  # bytes, seconds, bytes a second
