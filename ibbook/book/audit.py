@@ -9,7 +9,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from ibbook._zeros import NEGATIVE_ZERO
-from ibbook.book import ledger, markup, numbers
+from ibbook.book import ledger, markup, models, numbers
 from ibbook.book.chapters import (
     SEAL,
     Chapter,
@@ -55,6 +55,7 @@ def problems(book: Path | None = None) -> list[str]:
             found.append(f"chapters/{path.name}: has code but names no kernelspec at its top")
     for path in sorted(results_folder().glob("*.json")):
         found += [f"{path.relative_to(book)}: {fault}" for fault in _kept(path)]
+    found += models.faults(book)
     for path in sorted(book.glob("chapters/profiles/*/*.yaml")):
         if path.stem not in names:
             found.append(f"{path.relative_to(book)}: no chapter has this name")

@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from ibbook._paths import PathError, expanded
-from ibbook.book import audit, chapters, collect, data, ledger, parameters, rerun, runs, verify
+from ibbook.book import (
+    audit,
+    chapters,
+    collect,
+    data,
+    ledger,
+    models,
+    parameters,
+    rerun,
+    runs,
+    verify,
+)
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
 from ibbook.book.course import commands as course
@@ -138,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("check", _check, "whether texts, notebooks and claims agree")
     data.add_commands(commands)
+    models.add_commands(commands)
     verify.add_commands(commands)
     course.add_commands(commands)
     rerun.add_commands(commands)

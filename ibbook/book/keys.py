@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,8 +19,11 @@ from ibbook.book.folders import run_store, save, text_of
 from ibbook.book.numbers import blank
 from ibbook.book.parameters import Value
 
-# Files in data/ that runs are held against, and do not read.
-CHECKED_ONLY = ("claims.toml", "ledger.toml")
+# What of data/ runs are held against, or leave behind, and do not read.
+CHECKED_ONLY = ("claims.toml", "ledger.toml", "models")
+# A cell that starts from a trained model of data/models.
+CODE = re.compile(r"^(`{3,})\{code-cell\}.*?^\1", re.DOTALL | re.MULTILINE)
+MODEL = re.compile(r"\bmodel\([\"']([\w-]+)[\"']\)")
 # Bytes from which on a file of data/ is read again only when it has changed.
 LARGE = 1 << 24
 
@@ -28,11 +32,12 @@ def inputs(chapter: Chapter, values: Mapping[str, Value]) -> dict[str, Any]:
     """What a run depends on: text, all parameters, the package's source, data, libraries, device.
 
     The numbers in its prose are left out: a run gives them, and does not depend on them. Of the
-    files outside the book those count that stand in for something drawn.
+    files outside the book those count that stand in for something drawn, of the trained models
+    those that a cell names.
 
     >>> from ibbook.book.folders import root
     >>> list(inputs(Chapter(Path(root(), "chapters", "index.md")), {}))
-    ['chapter', 'parameters', 'text', 'package', 'data', 'files', 'libraries', 'device']
+    ['chapter', 'parameters', 'text', 'package', 'data', 'models', 'files', 'libraries', 'device']
     """
     drawn = [entry for entry in registry().values() if entry.origin == "rendered"]
     return {
@@ -41,10 +46,19 @@ def inputs(chapter: Chapter, values: Mapping[str, Value]) -> dict[str, Any]:
         "text": text_digest(chapter),
         "package": _origin.digest(_origin.PACKAGE),
         "data": _origin.digest(chapter.book / "data", CHECKED_ONLY, _remembering(chapter.book)),
+        "models": _models(chapter),
         "files": [file.name for entry in drawn for file in entry.files if find(file)],
         "libraries": _origin.libraries(),
         "device": _origin.device(),
     }
+
+
+def _models(chapter: Chapter) -> dict[str, str]:
+    """A hash of each trained model that a cell of the chapter names, as far as there is one."""
+    code = "".join(match[0] for match in CODE.finditer(text_of(chapter.text)))
+    folder = chapter.book / "data" / "models"
+    paths = {name: folder / f"{name}.safetensors" for name in sorted(set(MODEL.findall(code)))}
+    return {name: _origin.sha256(path) for name, path in paths.items() if path.is_file()}
 
 
 def text_digest(chapter: Chapter) -> str:

@@ -141,14 +141,22 @@ def make(
         raise Changed(
             f"{chapter.name} is not kept as a run: {' and '.join(differ)} changed while it ran"
         )
-    about = {
+    about = origin(chapter, depends, changed, seconds) | {**at, "sha256": sha256(output)}
+    _write(work, about)
+    return about
+
+
+def origin(
+    chapter: Chapter, depends: Mapping[str, Any], changed: Mapping[str, Value], seconds: float
+) -> dict[str, Any]:
+    """Where something comes from that was just made of a chapter, but for commit and checksum."""
+    return {
         "chapter": chapter.name,
         "key": key(depends),
         "parameters": dict(depends["parameters"]),
         "command": command(chapter.name, changed, threads()),
         "seconds": seconds,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **at,
         **{name: depends["libraries"][name] for name in ("python", "torch", "numpy", "scipy")},
         "ibbook": depends["libraries"]["ibbook"],
         "platform": machine(),
@@ -156,11 +164,8 @@ def make(
         "instructions": vectors(),
         "device": depends["device"],
         "threads": threads(),
-        "sha256": sha256(output),
         "inputs": {n: d for n, d in depends.items() if n not in ("chapter", "parameters")},
     }
-    _write(work, about)
-    return about
 
 
 def receive(target: Path, about: Mapping[str, Any], content: bytes) -> None:

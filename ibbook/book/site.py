@@ -23,7 +23,7 @@ from typing import Any
 import jupytext
 import nbformat
 
-from ibbook.book import markup, reproduction
+from ibbook.book import markup, reproduction, verify
 from ibbook.book import provenance as origins
 from ibbook.book.chapters import chapters, mapping, recorded_in, title
 from ibbook.book.claims import broken, claims
@@ -116,6 +116,10 @@ def _build(
     export += ["--claims", "claims.json", "--absent", *sorted(absent)]
     export += ["--", "_build/site", str(fresh)]
     _refuse(faults + _run(export, stage, timeout).strip().splitlines())
+    for path in verify.reports(source):  # at an address that stays, for a badge elsewhere
+        (fresh / "verify").mkdir(exist_ok=True)
+        for file in (path, path.with_suffix(".svg")):
+            shutil.copy(file, fresh / "verify")
     if out.exists():
         out.rename(old)
     fresh.rename(out)
@@ -168,8 +172,11 @@ def stage_book(
     }
     (stage / "runs.json").write_text(json.dumps(runs), encoding="utf-8")
     (stage / "claims.json").write_text(json.dumps(_claims(source, rows)), encoding="utf-8")
+    for path in verify.reports(source):
+        for file in (path, path.with_suffix(".svg")):
+            shutil.copy(file, stage / "chapters")
     computed = {
-        "provenance": lambda: origins.tables(provenance),
+        "provenance": lambda: verify.section(source) + origins.tables(provenance),
         "reproduction": lambda: reproduction.page(source, rows, _titles(source)),
         "results": lambda: origins.kept_runs(source),
     }

@@ -24,7 +24,10 @@ from ibbook.book.folders import BookError, root, save
 from ibbook.book.kernels import ChapterError
 from ibbook.book.keys import commit
 from ibbook.book.machine import machine, processor
+from ibbook.book.markup import cell
 from ibbook.book.parameters import resolve
+from ibbook.book.provenance import commit as at
+from ibbook.book.provenance import table, when
 from ibbook.book.records import Record
 
 FOLDER = Path("_build", "verify")
@@ -208,6 +211,23 @@ def reports(book: Path) -> dict[Path, dict[str, Any]]:
     """What `ibbook verify` last found, here or on other systems, by file."""
     paths = [p for p in sorted((book / FOLDER).rglob("*.json")) if "clean" not in p.parts]
     return {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def section(book: Path) -> str:
+    """The reports and their badges as a section of a page; "" where nothing was verified yet."""
+    found = reports(book)
+    text = ""
+    for path, report in found.items():
+        text += f"![{summary(report)}]({path.with_suffix('.svg').name})\n\n"
+        text += (
+            f"{cell(report['system'])}, {cell(report['processor'])}; {when} UTC, commit `{at}`. "
+        )
+        text += f"[Every number]({path.name}).\n\n"
+        text += table(["chapter", "run time", *KINDS], lines(report)) + "\n"
+        text += "".join(f"- {cell(fault)}\n" for fault in faults(report)) + "\n"
+    head = "\n## Verified\n\nEvery chapter was rerun from nothing, and each number that it records "
+    head += "was held against the committed one.\n\n"
+    return head + text if found else ""
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:

@@ -10,6 +10,17 @@ from ibbook.training.fit import fit
 from ibbook.training.loss import Terms, terms
 from ibbook.training.members import Member, grid
 from ibbook.training.mixture import mixture_layer
+from ibbook.training.models import model
 from ibbook.training.optimiser import Optimiser
 
-__all__ = ["Ensemble", "Member", "Optimiser", "Terms", "fit", "grid", "mixture_layer", "terms"]
+__all__ = [
+    "Ensemble",
+    "Member",
+    "Optimiser",
+    "Terms",
+    "fit",
+    "grid",
+    "mixture_layer",
+    "model",
+    "terms",
+]

@@ -1,0 +1,91 @@
+"""Trained models that the book ships: made by a chapter's run, hashed, loaded by one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ibbook._origin import sha256
+from ibbook.book import models
+from ibbook.book.cli import main
+from ibbook.book.folders import BookError
+from ibbook.book.keys import inputs
+from ibbook.training import Ensemble, model
+from ibbook.training import models as shipped
+
+ROOT = Path(__file__).parents[2]
+TRAINING = """\
+from ibbook.datasets import load
+from ibbook.networks import mlp
+from ibbook.objective import Objective
+from ibbook.training import fit, grid
+
+net = mlp((1, 8, 8), latents=2, hidden=(4,))
+ensemble = fit(net, Objective(), load("digits"), grid(beta=[1, 4]), steps=2, batch_size=8)
+"""
+
+
+def test_a_recipe_keeps_models_of_a_chapters_run(book, write, monkeypatch, capsys):
+    write("01-coin", TRAINING)
+    folder = book / "data" / "models"
+    folder.mkdir()
+    (folder / "recipes.toml").write_text('["01-coin"]\nensemble = "ensemble.select([1])"\n')
+    (fault,) = models.faults(book)
+    assert fault == "data/models/01-coin: missing; run `ibbook models 01-coin`"
+    assert main(["models", "coin"]) == 0
+    path = folder / "01-coin.safetensors"
+    assert capsys.readouterr().out.strip() == str(path)
+    assert list(models.faults(book)) == []
+
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    assert [m["beta"] for m in Ensemble.load(model("01-coin")).members] == [4]
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert about["sha256"] == sha256(path)
+    assert about["parameters"]["bias"] == 0.25
+    assert about["command"] == "ibbook models 01-coin"
+    assert {"torch", "scipy", "processor", "threads", "seconds", "inputs", "commit"} <= set(about)
+
+    (folder / "recipes.toml").write_text('["01-coin"]\nensemble = "ensemble"\n')
+    (fault,) = models.faults(book)
+    assert "is not what its recipe made" in fault
+    (folder / "02-die.safetensors").touch()
+    assert "02-die.safetensors: no recipe makes it" in next(models.faults(book))
+    path.with_suffix(".json").write_text(json.dumps(about | {"seconds": 0}))
+    assert any("was changed by hand" in fault for fault in models.faults(book))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match="is not the file that was kept; restore it"):
+        model("01-coin")
+
+
+def test_what_is_too_large_is_not_kept(book, write, monkeypatch):
+    large = "class Large:\n    save = staticmethod(lambda path: Path(path).write_bytes(bytes(9)))"
+    write("01-coin", f"from pathlib import Path\n{large}")
+    (book / "data" / "models").mkdir()
+    monkeypatch.setattr(models, "LARGEST", 8)
+    with pytest.raises(BookError, match="take 9 bytes, over 8; keep fewer"):
+        models.make("01-coin", "Large()", book)
+    assert list((book / "data" / "models").iterdir()) == []
+
+
+def test_a_run_depends_on_a_model_that_a_cell_names_and_on_no_other(book, write):
+    folder = book / "data" / "models"
+    folder.mkdir()
+    prose = '`model("01-coin")` is one.\n\n```python\nmodel("01-coin")\n```'
+    quiet = write("01-coin", "print(1)", prose=prose)
+    reader = write("02-die", 'net = model("01-coin")')
+    before = [inputs(chapter, {}) for chapter in (quiet, reader)]
+    (folder / "01-coin.safetensors").write_bytes(b"weights")
+    (folder / "03-card.safetensors").write_bytes(b"weights")
+    after = [inputs(chapter, {}) for chapter in (quiet, reader)]
+    assert before[0] == after[0]
+    assert before[1] | {"models": after[1]["models"]} == after[1] != before[1]
+    assert list(after[1]["models"]) == ["01-coin"]
+
+
+def test_a_damaged_list_of_recipes_is_named(book):
+    (book / "data" / "models").mkdir()
+    (book / "data" / "models" / "recipes.toml").write_text('["01-coin"]\n')
+    with pytest.raises(BookError, match=r"recipes\.toml cannot be read .* table with ensemble"):
+        models.recipes(book)
