@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -19,27 +18,13 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from ibbook.book import site
 from tests.book import sample_book
 from tests.book.test_search import answers
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "theme"))
-
-from ibtheme import prepare  # noqa: E402
-
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 VARIANTS = [(width, mode) for width in (390, 1280) for mode in ("light", "dark")]
 PAPER = {"light": [255, 255, 255], "dark": [18, 22, 27]}  # of ibbook.figures.COLOURS
 
@@ -50,26 +35,6 @@ class Site(NamedTuple):
     folder: Path
     address: str
     pages: list[str]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if not Path(CHROMIUM).exists():
-        missing = f"no browser at {CHROMIUM}: install Debian's chromium, or set CHROMIUM"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="session")
-def axe() -> str:
-    """The accessibility checker's script; npm brings it where it is not installed yet."""
-    script = prepare.THEME / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.is_file():
-        prepare.install()
-    return script.read_text()
 
 
 @pytest.fixture(scope="session")

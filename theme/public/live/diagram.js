@@ -3,6 +3,8 @@
 import { button, dragged, frames, plot, scene, size, slider, svg } from "./kit.js";
 import { columns, entropy, information, root, rows, sum } from "./maths.js";
 
+export const replaces = true;
+
 export function measures(pxy) {
   const [x, y, joint] = [entropy(rows(pxy)), entropy(columns(pxy)), entropy(pxy.flat())];
   return { x, y, joint, shared: information(pxy), xAlone: joint - y, yAlone: joint - x };

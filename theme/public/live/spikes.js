@@ -4,6 +4,8 @@
 import { frames, plot, scene, size, slider, under } from "./kit.js";
 import { columns, divergence, rows, sum } from "./maths.js";
 
+export const replaces = true;
+
 // W of the silent code at the decoder that gives the second y the chance q.
 export function worth(pxy, beta, q) {
   const [px, py] = [rows(pxy), columns(pxy)];
@@ -12,6 +14,8 @@ export function worth(pxy, beta, q) {
     return px[i] * Math.exp(-beta * (divergence(given, [1 - q, q]) - divergence(given, py)));
   }));
 }
+
+const MARKED = [0.85, 1, 1.1]; // the three betas of the picture, in thresholds
 
 const chance = (logit) => 1 / (1 + Math.exp(-logit));
 
@@ -55,9 +59,10 @@ export default function show(stage, { sources }) {
       axes.line([[home, 0.4], [home, 1]], "muted thin");
       axes.text(home, 0.46, "p(y)", "muted", { dx: 5 });
       axes.line([[-9, 1], [9, 1]], "ink thin dashed");
-      const curve = Array.from({ length: 361 }, (_, i) => -9 + i * 0.05)
-        .map((logit) => [logit, worth(pxy, beta, chance(logit))]);
-      for (const piece of inside(curve, 0.4, 2.1)) axes.line(piece, "blue");
+      const curve = (b) => inside(Array.from({ length: 361 }, (_, i) => -9 + i * 0.05)
+        .map((logit) => [logit, worth(pxy, b, chance(logit))]), 0.4, 2.1);
+      for (const share of MARKED) for (const piece of curve(share * lost)) axes.line(piece, "muted thin");
+      for (const piece of curve(beta)) axes.line(piece, "blue");
       const at = summit(pxy, beta);
       const top = { at, worth: worth(pxy, beta, at) };
       const above = top.worth > 1 + 1e-6;

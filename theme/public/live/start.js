@@ -1,4 +1,5 @@
-// Put a live figure in the place of its picture, once it comes near the window.
+// Draw a live figure once it comes near the window: below its picture, or in the place of it where the
+// module says that it shows all that the picture does (`export const replaces = true`).
 // Who asks for little data keeps the pictures, and so does a page that was opened from a disk, where
 // a browser loads no module, or whose module or data fail to load.
 
@@ -8,7 +9,7 @@
   const start = async (figure) => {
     const { module, source } = figure.dataset;
     const inPage = figure.querySelector('script[type="application/json"]');
-    const [{ default: show }, data] = await Promise.all([
+    const [{ default: show, replaces = false }, data] = await Promise.all([
       import(`./${module}.js`),
       inPage ? JSON.parse(inPage.textContent) : fetch(source).then((answer) => answer.json()),
     ]);
@@ -18,6 +19,7 @@
     try {
       show(stage, data);
       figure.classList.add("on");
+      figure.classList.toggle("replaced", replaces);
     } catch (error) {
       stage.remove();
       throw error;
