@@ -9,7 +9,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from ibbook._zeros import NEGATIVE_ZERO
-from ibbook.book import ledger, markup, models, numbers
+from ibbook.book import crate, ledger, markup, models, numbers
 from ibbook.book.chapters import (
     SEAL,
     Chapter,
@@ -56,6 +56,7 @@ def problems(book: Path | None = None) -> list[str]:
     for path in sorted(results_folder().glob("*.json")):
         found += [f"{path.relative_to(book)}: {fault}" for fault in _kept(path)]
     found += models.faults(book)
+    found += crate.faults(book)
     for path in sorted(book.glob("chapters/profiles/*/*.yaml")):
         if path.stem not in names:
             found.append(f"{path.relative_to(book)}: no chapter has this name")

@@ -20,6 +20,7 @@ from ibbook.book import (
     audit,
     chapters,
     collect,
+    crate,
     data,
     ledger,
     models,
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "whether texts, notebooks and claims agree")
     data.add_commands(commands)
     models.add_commands(commands)
+    crate.add_commands(commands)
     verify.add_commands(commands)
     course.add_commands(commands)
     rerun.add_commands(commands)
