@@ -27,6 +27,7 @@ from ibbook.book import markup, reproduction, verify
 from ibbook.book import provenance as origins
 from ibbook.book.chapters import chapters, mapping, recorded_in, title
 from ibbook.book.claims import broken, claims
+from ibbook.book.course import pages as course
 from ibbook.book.expressions import names
 from ibbook.book.folders import BookError, text_of
 from ibbook.book.numbers import refreshed, unlinked
@@ -184,6 +185,7 @@ def stage_book(
         page = stage / "chapters" / f"{name}.md"
         if page.exists():
             page.write_text(text_of(page) + made(), encoding="utf-8")
+    course.stage(source, stage)
     return stage
 
 

@@ -21,7 +21,9 @@ import yaml
 from playwright.sync_api import Browser, Page, expect
 
 from ibbook.book import site
+from ibbook.book.course import exercises
 from tests.book import sample_book
+from tests.book.course import leaks
 from tests.book.test_search import answers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +57,17 @@ def book(tmp_path_factory) -> Iterator[Site]:
     notebooks = [ROOT / line["file"] for line in files if line["file"].endswith(".ipynb")]
     out = tmp_path_factory.mktemp("book") / "html"
     yield from served(site.build({path.stem: path for path in notebooks}, {}, out=out))
+
+
+def test_no_solution_and_no_hidden_test_is_anywhere_in_the_site(book):
+    """Neither on a page, in the search index, nor in a file to download."""
+    sources = exercises.exercises()
+    secret = set().union(*map(leaks.secrets, sources))
+    shown = {line for source in sources for line in leaks.shown(source)}
+    found = leaks.found(book.folder, secret | shown)
+    assert {line: found[line] for line in secret & found.keys()} == {}
+    endings = {Path(file).suffix for line in shown for file in found[line]}
+    assert endings >= {".html", ".json", ".ipynb"}  # the search does find what is there
 
 
 @pytest.fixture(params=["sample", "book"])

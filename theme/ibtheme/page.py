@@ -35,6 +35,7 @@ def full_page(
         )
     project, front = config["projects"][0], page["frontmatter"]
     stem = Path(page["location"]).stem
+    exercises = stem.startswith("exercises-")  # to be filled in, not run
     context.slug = page["slug"]
     context.chapter = front.get("enumerator")
     return TEMPLATES.get_template("page.html").render(
@@ -54,7 +55,7 @@ def full_page(
         contents=contents(project, page["slug"], context),
         around=neighbours(project, page["slug"], context),
         notebook=notebook(front, context),
-        command=f"ibbook run {stem}" if page["kind"] == "Notebook" else None,
+        command=f"ibbook run {stem}" if page["kind"] == "Notebook" and not exercises else None,
         launch=launchers(project.get("github"), page),
         run=run,
         license=(project.get("license") or {}).get("content"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
 import secrets
 import shutil
 import sys
@@ -24,6 +25,13 @@ from ibbook.book.course import sandbox
 from ibbook.book.course.sandbox import Limits
 
 SPOKEN = ("stream", "display_data", "execute_result", "error", "update_display_data")
+# Errors that stand in for what a cell did not do, and what they say.
+STOPS = {"NotRun", "Stopped", "Timeout", "TooMuchOutput"}
+OURS = re.compile(
+    "the kernel died|a cell did not stop when its time was over"
+    "|the cell was stopped after [0-9.]+ s|the notebook took longer than [0-9.]+ s"
+    "|said more than [0-9,]+ characters|something kept this test from running"
+)
 MESSAGE = 32 << 20  # bytes of one message from a kernel; a longer one cuts the connection
 
 

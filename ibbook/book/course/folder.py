@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -13,18 +14,17 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from ibbook.book.folders import BookError, save
+from ibbook.book.folders import save
 
 CONFIG = """\
-# Made once by `ibbook course release`; edit it as you like.
+# Made once by `ibbook course release`; edit it as you like. nbgrader's own commands and buttons
+# read it: autograding runs in the book's sandbox, and feedback shows no hidden test.
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "ibbook"
-c.ClearSolutions.enforce_metadata = True
-c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades",
-    "nbgrader.preprocessors.ClearHiddenTests",  # which feedback would show in full
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
+from ibbook.book.course.preprocessors import AUTOGRADE, FEEDBACK  # noqa: E402
+
+c.Autograde.autograde_preprocessors = AUTOGRADE
+c.GenerateFeedback.preprocessors = FEEDBACK
 """
 
 
@@ -44,10 +44,15 @@ def prepare(course: Path, name: str, made: NotebookNode) -> None:
     """Put an assignment's source into the course, and nothing else: all of it would be released."""
     folder = course / "source" / name
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    nbformat.write(made, folder / f"{name}.ipynb")
+    store(folder / f"{name}.ipynb", made)
     if not (course / "nbgrader_config.py").exists():
         save(course / "nbgrader_config.py", CONFIG)
+
+
+def store(path: Path, made: NotebookNode) -> None:
+    """Write a notebook, and the folders that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(path, nbformat.writes(made) + "\n")
 
 
 def call(course: Path, step: str, *arguments: Any, **settings: dict[str, Any]) -> str:
@@ -55,19 +60,16 @@ def call(course: Path, step: str, *arguments: Any, **settings: dict[str, Any]) -
 
     `settings` are traits of its classes, as in `Autograde={"create_student": True}`.
     """
-    try:
-        from nbgrader.apps import NbGraderAPI
-    except ModuleNotFoundError:
-        raise BookError(
-            "nbgrader is not installed; `pip install -c constraints.txt -e '.[course]'` provides it"
-        ) from None
+    from nbgrader.apps import NbGraderAPI
     from nbgrader.coursedir import CourseDirectory
     from traitlets.config import Config
 
     directory = {"root": str(course), "course_id": "ibbook"}
     directory |= settings.pop("CourseDirectory", {})
     config = Config(CourseDirectory=directory, **settings)
-    with here(course):
+    with here(course), warnings.catch_warnings():
+        # nbgrader looks grades up through objects that SQLAlchemy has not yet stored
+        warnings.filterwarnings("ignore", "Object of type <Submitted")
         api = NbGraderAPI(coursedir=CourseDirectory(config=config), config=config)
         answer = getattr(api, step)(*arguments)
     if answer["success"]:
