@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+
+MOST_SEED = 2**63 - 1
 
 
 def integer(value: Any, name: str, least: float, most: float = math.inf) -> int:
@@ -28,6 +30,30 @@ def integer(value: Any, name: str, least: float, most: float = math.inf) -> int:
         limits = f"from {least} to {most}" if most < math.inf else f">= {least}"
         raise ValueError(f"{name} must be a whole number {limits}, got {value!r}")
     return whole
+
+
+def seed(value: Any, name: str = "seed") -> int:
+    """A whole number that random numbers start from.
+
+    >>> seed(np.int64(3))
+    3
+    """
+    return integer(value, name, 0, MOST_SEED)
+
+
+def seeds(values: Iterable[Any], name: str = "seeds") -> list[int]:
+    """One or more of them.
+
+    >>> seeds(np.arange(2))
+    [0, 1]
+    """
+    try:
+        found = [seed(value, f"a seed in {name}") for value in values]
+    except TypeError:
+        found = []
+    if not found:
+        raise ValueError(f"{name} must be one or more whole numbers >= 0, got {values!r}; try [0]")
+    return found
 
 
 def number(

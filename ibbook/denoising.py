@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from ibbook import _numbers
 from ibbook._checks import real
+from ibbook._numbers import integer, number
 from ibbook.diffusion import information_from_mmse
 from ibbook.layers import Linear, Same
 from ibbook.noise import normal, uniform
@@ -98,13 +100,9 @@ def fit_denoiser(
     torch.Size([1, 3, 2])
     """
     low, high = _range(snr)
-    if not (isinstance(steps, int) and steps >= 1):
-        raise ValueError(f"steps must be an integer of at least 1, got {steps!r}")
+    steps, seeds = integer(steps, "steps", 1), _numbers.seeds(seeds)
     members, d = len(seeds), mean.shape[-1]
-    if not members:
-        raise ValueError("seeds must not be empty; one denoiser is [0]")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    learning_rate = number(learning_rate, "learning_rate", "positive", lambda rate: rate > 0)
     if cov.shape[-2:] != (d, d):
         raise ValueError(f"cov must be {d} x {d}, as mean has {d} entries, got {tuple(cov.shape)}")
     if picture is not None and math.prod(picture) != d:
@@ -115,7 +113,7 @@ def fit_denoiser(
     mean, variance, axes = (
         p.expand(s).float().to(device) for p, s in zip(parts, shapes, strict=True)
     )
-    seeds = torch.tensor(list(seeds), device=device)
+    seeds = torch.tensor(seeds, device=device)
     network = _network(seeds, d, hidden, picture)
     log_snr = (math.log(low), math.log(high))
     denoiser = Denoiser(network, seeds, mean, variance, axes, log_snr, picture)
@@ -223,6 +221,10 @@ def _noisy(
 
 def _range(snr: tuple[float, float]) -> tuple[float, float]:
     """A ValueError unless it is two SNRs, 0 < lower < upper."""
-    if len(snr) != 2 or not 0 < snr[0] < snr[1] < math.inf:
+    try:
+        low, high = (number(level, "snr") for level in snr)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not 0 < low < high:
         raise ValueError(f"snr must be two numbers, 0 < lower < upper, got {snr}")
-    return snr
+    return low, high

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook._checks import distribution, real
+from ibbook._numbers import integer
 
 MOST = 0.999  # of the variance that one step may replace (Nichol and Dhariwal, 2021)
 GRID = torch.linspace(-10, 10, 801, dtype=torch.float64)  # in deviations of a component
@@ -60,7 +61,8 @@ def sqrt_alpha_bar(steps: int) -> Float64[Tensor, "steps"]:
 
 def _times(steps: int) -> Float64[Tensor, "steps"]:
     """t / T for t = 1..T."""
-    return torch.arange(1, _steps(steps) + 1, dtype=torch.float64) / steps
+    steps = _steps(steps)
+    return torch.arange(1, steps + 1, dtype=torch.float64) / steps
 
 
 def _from_curve(levels: Float64[Tensor, "steps"]) -> Float64[Tensor, "steps"]:
@@ -73,9 +75,7 @@ def _from_betas(betas: Float64[Tensor, "steps"]) -> Float64[Tensor, "steps"]:
 
 
 def _steps(steps: int) -> int:
-    if not (isinstance(steps, int) and steps >= 1):
-        raise ValueError(f"steps must be an integer of at least 1, got {steps!r}")
-    return steps
+    return integer(steps, "steps", 1)
 
 
 def signal_to_noise(

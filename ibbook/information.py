@@ -290,10 +290,10 @@ def mutual_information_from_counts(
 
 def _xlog(p: Tensor, q: Tensor, base: float) -> Tensor:
     """p log q, and 0 where p is 0."""
-    nats = _ln(base)
+    base = _base(base)
     q = q.where(p > 0, 1.0)
     # the binary logarithm is exact at powers of two
-    return p * (q.log() if nats == 1 else q.log2() / math.log2(base))
+    return p * (q.log() if base == math.e else q.log2() / math.log2(base))
 
 
 def _at_least_zero(measure: Tensor) -> Tensor:
@@ -362,9 +362,13 @@ def _fit_together(**parts: Tensor) -> None:
         )
 
 
-def _ln(base: Any) -> float:
+def _base(base: Any) -> float:
     bits = "; use base=2 for bits"
-    return math.log(number(base, "base", "a finite number above 1", lambda b: b > 1, bits))
+    return number(base, "base", "a finite number above 1", lambda b: b > 1, bits)
+
+
+def _ln(base: Any) -> float:
+    return math.log(_base(base))
 
 
 def _counts(value: Any, name: str, axes: int) -> Float64[Tensor, "..."]:

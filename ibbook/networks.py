@@ -86,8 +86,7 @@ class Network:
                 "latent 'none' leaves no decoder and as many latents as outputs, "
                 f"got decoder={self.decoder}, latents={self.latents}, outputs={self.outputs}"
             )
-        if not isinstance(self.past, int) or self.past < 0:
-            raise ValueError(f"past must be a number of hidden units >= 0, got {self.past!r}")
+        object.__setattr__(self, "past", integer(self.past, "past", 0))
         if self.past and (self.latent != "gaussian" or self.outputs != prod(self.picture)):
             raise ValueError(
                 "past is for decoders of pictures from Gaussian latents, got "
@@ -182,6 +181,7 @@ def conv(
     >>> conv((1, 16, 16), latents=6, channels=(16, 32), hidden=64).outputs
     256
     """
+    hidden = integer(hidden, "hidden", 1)
     return Network(
         "conv", tuple(picture), latents, prod(picture), tuple(channels), (hidden,), latent
     )

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from ibbook import _numbers
+from ibbook._numbers import integer
 from ibbook.noise import normal, uniform
 
 PICTURE, NOISE = 3_000_000, 3_000_001  # streams of random numbers of their own
@@ -71,10 +73,9 @@ def _draws(
             "mean and log_variance must both be [members, n, latents], got "
             f"{tuple(mean.shape)} and {tuple(log_variance.shape)}"
         )
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+    draws = integer(draws, "draws", 1)
     members, n, latents = mean.shape
-    seeds = torch.tensor([seed], device=mean.device)
+    seeds = torch.tensor([_numbers.seed(seed)], device=mean.device)
     chosen = uniform(seeds, 0, (members, draws, pictures), stream=PICTURE)[0]
     rows = (chosen * n).long().clamp(max=n - 1).expand(-1, -1, latents)
     noise = normal(seeds, range(1), (members, draws, latents), stream=NOISE)[0, 0].to(mean)

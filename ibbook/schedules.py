@@ -73,8 +73,7 @@ def cyclical(
     """
     total = number(total, "total")
     cycles = integer(cycles, "cycles", 1, total)
-    if not 0 < ratio <= 1:
-        raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
+    ratio = number(ratio, "ratio", "in (0, 1]", lambda ratio: 0 < ratio <= 1)
     period = total / cycles
     knots = []
     for c in range(cycles):

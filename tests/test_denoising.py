@@ -131,10 +131,10 @@ def test_a_member_of_a_convolutional_denoiser_is_the_member_alone():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"steps": 0}, "steps must be an integer of at least 1, got 0"),
+        ({"steps": 0}, "steps must be a whole number >= 1, got 0"),
         ({"snr": (1.0, 0.1)}, "snr must be two numbers, 0 < lower < upper"),
         ({"snr": (0.0, 1.0)}, "snr must be two numbers, 0 < lower < upper"),
-        ({"seeds": []}, "seeds must not be empty"),
+        ({"seeds": []}, "seeds must be one or more whole numbers"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0"),
         ({"picture": (1, 2, 2)}, r"picture must have 1 pixels, as mean has, got \(1, 2, 2\)"),
         ({"cov": torch.eye(2)}, "cov must be 1 x 1, as mean has 1 entries"),

@@ -220,7 +220,7 @@ def test_a_worse_denoiser_claims_more():
 @pytest.mark.parametrize("schedule", SCHEDULES.values())
 @pytest.mark.parametrize("steps", [0, -1, 2.5])
 def test_schedules_of_no_steps_are_refused(schedule, steps):
-    with pytest.raises(ValueError, match="steps must be an integer of at least 1, got"):
+    with pytest.raises(ValueError, match="steps must be a whole number >= 1, got"):
         schedule(steps)
 
 

@@ -230,8 +230,8 @@ def test_what_q_says_of_all_pictures_with_a_past_sums_to_one():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"past": -1}, "past must be a number of hidden units >= 0, got -1"),
-        ({"past": 1.5}, "past must be a number of hidden units >= 0, got 1.5"),
+        ({"past": -1}, "past must be a whole number >= 0, got -1"),
+        ({"past": 1.5}, "past must be a whole number >= 0, got 1.5"),
         ({"past": 2, "latent": "point"}, "from Gaussian latents, got point latents"),
         ({"past": 2, "outputs": 10}, "and 10 outputs"),
     ],

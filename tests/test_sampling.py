@@ -44,5 +44,5 @@ def test_members_and_seeds_draw_apart_and_a_seed_draws_again():
 def test_codes_that_are_none_are_named():
     with pytest.raises(ValueError, match="mean and log_variance must both be"):
         aggregate_draws(MEAN[0], LOG_VARIANCE[0], 5)
-    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="draws must be a whole number >= 1, got 0"):
         marginal_draws(MEAN, LOG_VARIANCE, 0)

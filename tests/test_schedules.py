@@ -58,7 +58,7 @@ def test_many_steps_at_once_are_those_steps_one_by_one(cycles, start):
         (lambda: linear(0, 1, 0), "steps must be a whole number >= 1, got 0"),
         (lambda: cyclical(10, 0), "cycles must be a whole number from 1 to 10, got 0"),
         (lambda: cyclical(10, 11), "cycles must be a whole number from 1 to 10, got 11"),
-        (lambda: cyclical(10, 2, 0.0), r"ratio must lie in \(0, 1\], got 0.0"),
+        (lambda: cyclical(10, 2, 0.0), r"ratio must be in \(0, 1\], got 0.0"),
         (lambda: staircase(0.5, 0, 10), "every must be a whole number >= 1, got 0"),
         (lambda: staircase(-0.5, 1, 10), "factor must be finite and >= 0, got -0.5"),
     ],

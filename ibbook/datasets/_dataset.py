@@ -37,7 +37,7 @@ import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
-from ibbook._numbers import integer
+from ibbook._numbers import integer, number
 from ibbook.datasets._grid import check_classes, classes_of, indices_of, integers, seeded
 from ibbook.datasets._images import CHUNK, Copies, Images, as_images, rows_of
 
@@ -258,8 +258,7 @@ class Dataset:
         >>> len(load("dsprites").sample(100, seed=1))
         100
         """
-        if not 1 <= n <= len(self):
-            raise ValueError(f"n must lie in 1..{len(self)}, the pictures of {self.name}, got {n}")
+        n = integer(n, "n", 1, len(self))
         return self.select(torch.randperm(len(self), generator=seeded(seed))[:n])
 
     def split(self, *fractions: float, seed: int = 0) -> tuple[Dataset, ...]:
@@ -270,6 +269,7 @@ class Dataset:
         >>> len(train), len(test)
         (1438, 359)
         """
+        fractions = tuple(number(part, "fractions") for part in fractions)
         if not fractions or min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
             raise ValueError(f"fractions must be positive and sum to at most 1, got {fractions}")
         ends = [round(len(self) * sum(fractions[:i])) for i in range(len(fractions) + 1)]
@@ -295,8 +295,7 @@ class Dataset:
         torch.Size([2, 1])
         """
         j = self._factor(factor)
-        if groups < 1 or size < 1:
-            raise ValueError(f"groups and size must be at least 1, got {groups} and {size}")
+        groups, size = integer(groups, "groups", 1), integer(size, "size", 1)
         generator = seeded(seed)
         if self.classes is None:
             draw = [

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from ibbook._numbers import integer
+from ibbook import _numbers
 
 
 def classes_of(indices: Int64[Tensor, "*m"], sizes: Sequence[int]) -> Int64[Tensor, "*m k"]:
@@ -73,4 +73,4 @@ def seeded(seed: int) -> torch.Generator:
     >>> torch.randint(10, (3,), generator=seeded(0)).tolist()
     [4, 9, 3]
     """
-    return torch.Generator().manual_seed(integer(seed, "seed", 0, 2**63 - 1))
+    return torch.Generator().manual_seed(_numbers.seed(seed))

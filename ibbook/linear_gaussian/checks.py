@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -10,31 +9,32 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from ibbook._checks import covariance, real
+from ibbook._numbers import integer, number
 
 Noise = Literal["full", "diagonal", "isotropic"] | float
 LEARNED = ("full", "diagonal", "isotropic")
 
 
 def checked(
-    cov: Any, beta: Any, l2: Any, latents: int, noise: Noise
-) -> tuple[Float64[Tensor, "n n"], Float64[Tensor, "*b"], Float64[Tensor, "*b"]]:
-    """The covariance, and beta and l2 broadcast, of a model that may have a best one."""
-    check_noise(noise)
+    cov: Any, beta: Any, l2: Any, latents: Any, noise: Any
+) -> tuple[Float64[Tensor, "n n"], Float64[Tensor, "*b"], Float64[Tensor, "*b"], int, Noise]:
+    """The same as the solvers need them, beta and l2 broadcast, of a model that has a best one."""
+    noise = checked_noise(noise)
     cov = positive_definite(cov, noise)
     beta, l2 = weights(beta, l2, noise)
-    check_latents(latents, len(cov))
-    return cov, beta.to(cov), l2.to(cov)
+    return cov, beta.to(cov), l2.to(cov), integer(latents, "latents", 1, len(cov)), noise
 
 
-def check_noise(noise: Noise) -> None:
+def checked_noise(noise: Any) -> Noise:
     """One of the learned kinds, or a positive variance."""
-    if isinstance(noise, str):
-        if noise not in LEARNED:
-            raise ValueError(
-                f"noise must be 'full', 'diagonal', 'isotropic' or a variance, got {noise!r}"
-            )
-    elif isinstance(noise, bool) or not 0 < noise < math.inf:
-        raise ValueError(f"noise must be positive and finite where it is fixed, got {noise!r}")
+    if not isinstance(noise, str):
+        wanted = "one of 'full', 'diagonal', 'isotropic', or a positive variance"
+        return number(noise, "noise", wanted, lambda variance: variance > 0)
+    if noise not in LEARNED:
+        raise ValueError(
+            f"noise must be 'full', 'diagonal', 'isotropic' or a variance, got {noise!r}"
+        )
+    return noise
 
 
 def check_code_noise(code_noise: str) -> None:
@@ -82,8 +82,3 @@ def weights(beta: Any, l2: Any, noise: Noise) -> tuple[Tensor, Tensor]:
 def check_l2(l2: Tensor) -> None:
     if (l2 < 0).any():
         raise ValueError(f"l2 must be >= 0, got {l2.min().item():g}")
-
-
-def check_latents(latents: int, n: int) -> None:
-    if not isinstance(latents, int) or not 1 <= latents <= n:
-        raise ValueError(f"latents must lie in 1..{n}, got {latents!r}")

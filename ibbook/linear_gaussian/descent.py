@@ -10,6 +10,8 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ibbook import _numbers
+from ibbook._numbers import integer, number
 from ibbook.linear_gaussian.checks import Noise, check_code_noise, checked
 
 
@@ -39,7 +41,9 @@ def descend(
     0.84
     """
     check_code_noise(code_noise)
-    cov, beta, l2 = checked(cov, beta, l2, latents, noise)
+    cov, beta, l2, latents, noise = checked(cov, beta, l2, latents, noise)
+    seeds, steps = _numbers.seeds(seeds), integer(steps, "steps", 1)
+    learning_rate = number(learning_rate, "learning_rate", "positive", lambda rate: rate > 0)
     shape = (*beta.shape, len(seeds))
     beta, l2 = (part.reshape(-1).repeat_interleave(len(seeds)) for part in (beta, l2))
     n, models = len(cov), len(beta)

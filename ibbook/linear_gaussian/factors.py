@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ibbook import _numbers
 from ibbook._checks import covariance, real
+from ibbook._numbers import integer, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +36,12 @@ class FactorProblem:
                 "loadings must be [n, s] and factor_cov [s, s], got shapes "
                 f"{tuple(loadings.shape)} and {tuple(cov.shape)}"
             )
-        if not 0 < self.noise < float("inf"):
-            raise ValueError(
-                f"noise must be positive, got {self.noise!r}: without it the likelihood of a "
-                "decoder that learns its covariance is unbounded, whatever the code says"
-            )
+        without = (
+            ": without it the likelihood of a decoder that learns its covariance is unbounded, "
+            "whatever the code says"
+        )
+        noise = number(self.noise, "noise", "positive", lambda noise: noise > 0, without)
+        object.__setattr__(self, "noise", noise)
         object.__setattr__(self, "loadings", loadings)
         object.__setattr__(self, "factor_cov", cov)
 
@@ -59,8 +62,7 @@ class FactorProblem:
         torch.Size([5, 5])
         """
         n, s = self.loadings.shape
-        if not (isinstance(extra, int) and 0 <= extra <= n - s):
-            raise ValueError(f"extra must lie in 0..{n - s}, got {extra!r}")
+        extra = integer(extra, "extra", 0, n - s)
         span = torch.linalg.qr(self.loadings).R
         loadings = torch.cat([span, span.new_zeros(extra, s)])
         turn = _rotations(1, s + extra, seed=0)[0].to(loadings)
@@ -77,9 +79,9 @@ def factor_problem(
     >>> factor_problem(n=3, factors=2).loadings.shape
     torch.Size([3, 2])
     """
-    if not 1 <= factors <= n:
-        raise ValueError(f"factors must lie in 1..n = {n}, got {factors!r}")
-    generator = torch.Generator().manual_seed(seed)
+    n = integer(n, "n", 1)
+    factors = integer(factors, "factors", 1, n)
+    generator = torch.Generator().manual_seed(_numbers.seed(seed))
     variances = 0.1 + 0.9 * torch.rand(factors, generator=generator, dtype=torch.float64)
     loadings = torch.randn(n, factors, generator=generator, dtype=torch.float64)
     return FactorProblem(loadings, torch.diag(variances), noise)
@@ -169,8 +171,12 @@ def turned(
     >>> turned(eye, eye, draws=3, seed=0)[0].shape
     torch.Size([3, 2, 2])
     """
-    m = encoder.shape[-2]
-    q = _rotations(draws, m, seed).reshape(draws, *[1] * (encoder.ndim - 2), m, m).to(encoder)
+    m, draws = encoder.shape[-2], integer(draws, "draws", 1)
+    q = (
+        _rotations(draws, m, _numbers.seed(seed))
+        .reshape(draws, *[1] * (encoder.ndim - 2), m, m)
+        .to(encoder)
+    )
     return q @ encoder, q @ code_cov @ q.mT
 
 

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ibbook import _numbers
+from ibbook._numbers import integer, number
 from ibbook.linear_gaussian.checks import Noise, check_code_noise, checked
 from ibbook.linear_gaussian.halves import encode_for
 
@@ -53,8 +55,10 @@ def fixed_point(
     tensor([0.8370, 0.0000], dtype=torch.float64)
     """
     check_code_noise(code_noise)
-    cov, beta, l2 = checked(cov, beta, l2, latents, noise)
-    starts = [_start(latents, len(cov), seed) for seed in seeds]
+    cov, beta, l2, latents, noise = checked(cov, beta, l2, latents, noise)
+    tol = number(tol, "tol", "finite and >= 0", lambda tol: tol >= 0)
+    sweeps = integer(sweeps, "sweeps", 1)
+    starts = [_start(latents, len(cov), seed) for seed in _numbers.seeds(seeds)]
     basis = None
     spread: Tensor = cov
     if noise != "diagonal":

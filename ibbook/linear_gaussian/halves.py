@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ibbook.linear_gaussian.checks import Noise, check_code_noise, check_noise
+from ibbook.linear_gaussian.checks import Noise, check_code_noise, checked_noise
 
 
 def best_decoder(
@@ -24,7 +24,7 @@ def best_decoder(
     >>> best_decoder(eye, eye, eye)  # half of the variance is explained
     (tensor([[0.5000]], dtype=torch.float64), tensor([[0.5000]], dtype=torch.float64))
     """
-    check_noise(noise)
+    noise = checked_noise(noise)
     across = cov @ encoder.mT
     total = encoder @ across + code_cov
     decoder = torch.linalg.solve(total, across.mT).mT

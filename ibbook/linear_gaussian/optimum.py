@@ -48,9 +48,9 @@ def optimum(
     >>> best.level.tolist(), best.rates.sum(-1)  # ln(4 / 1) / 2, and silence
     ([1.0, 4.0], tensor([0.6931, 0.0000], dtype=torch.float64))
     """
-    if noise == "diagonal":
+    if isinstance(noise, str) and noise == "diagonal":
         raise ValueError("noise 'diagonal' has no closed form; use fixed_point")
-    cov, beta, l2 = checked(cov, beta, l2, latents, noise)
+    cov, beta, l2, latents, noise = checked(cov, beta, l2, latents, noise)
     if noise == "full" and (beta == 1).any():
         raise ValueError(
             "beta must be above 1 where noise is 'full': at 1 every encoder whose codes follow "

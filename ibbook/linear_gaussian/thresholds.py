@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ibbook._checks import real
-from ibbook.linear_gaussian.checks import Noise, check_l2, check_noise, positive_definite
+from ibbook._numbers import integer, number
+from ibbook.linear_gaussian.checks import Noise, check_l2, checked_noise, positive_definite
 
 
 def collapse_threshold(
@@ -27,7 +28,7 @@ def collapse_threshold(
     >>> [round(collapse_threshold(cov, noise=k).item(), 4) for k in ("full", "diagonal", 0.5)]
     [1.0, 1.5, 3.0]
     """
-    check_noise(noise)
+    noise = checked_noise(noise)
     cov, l2 = positive_definite(cov, noise), real(l2, "l2")
     check_l2(l2)
     variances = cov.diagonal()
@@ -80,12 +81,11 @@ def linear_vae_rates(
     >>> rates.div(math.log(2)).tolist()  # bits
     [[1.5, 0.5], [0.5, 0.0]]
     """
-    thresholds = collapse_thresholds(cov, float(noise))
+    thresholds = collapse_thresholds(cov, number(noise, "noise"))
     betas = real(betas, "betas")
     if not ((betas > 0) & betas.isfinite()).all():
         raise ValueError(f"betas must be positive and finite, got {betas.tolist()}")
-    if not 1 <= latents <= len(thresholds):
-        raise ValueError(f"latents must lie in 1..{len(thresholds)}, got {latents}")
+    latents = integer(latents, "latents", 1, len(thresholds))
     ratio = thresholds[:latents] / betas[:, None]
     return ratio.clamp(min=1).log() / 2
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ibbook._numbers import integer
+from ibbook._numbers import seed
 from ibbook.objective import check_beta, check_weight
 from ibbook.training.optimiser import check_rate
 
@@ -42,7 +42,7 @@ def check_member(member: Member, index: int) -> dict[str, Any]:
         full["l2"] = check_weight(full["l2"], "l2")
     if full["learning_rate"] is not None:
         full["learning_rate"] = check_rate(full["learning_rate"])
-    return full | {"seed": integer(full["seed"], f"member {index}: seed", 0, 2**63 - 1)}
+    return full | {"seed": seed(full["seed"], f"member {index}: seed")}
 
 
 def parameters(number: int, member: Member) -> dict[str, int | float | str]:

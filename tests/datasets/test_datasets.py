@@ -222,8 +222,8 @@ def test_arrays_that_do_not_fit_are_refused(message, options):
 @pytest.mark.parametrize(
     ("message", "call"),
     [
-        ("n must lie in 1..120", lambda d: d.sample(121)),
-        ("n must lie in 1..120", lambda d: d.sample(0)),
+        ("n must be a whole number from 1 to 120", lambda d: d.sample(121)),
+        ("n must be a whole number from 1 to 120", lambda d: d.sample(0)),
         ("seed must be a whole number from 0 to .*, got -1", lambda d: d.sample(3, seed=-1)),
         ("sum to at most 1", lambda d: d.split(0.7, 0.7)),
         ("must be positive", lambda d: d.split(0.5, -0.1)),
@@ -231,7 +231,7 @@ def test_arrays_that_do_not_fit_are_refused(message, options):
         ("empty", lambda d: d.split(0.999, 0.001)),
         (r"drawn's \(a, b, c, d\), got 'e'", lambda d: d.sharing("e", 2, 2)),
         (r"drawn's \(a, b, c, d\), got 4", lambda d: d.sharing(4, 2, 2)),
-        ("at least 1, got 0 and 2", lambda d: d.sharing("a", 0, 2)),
+        ("groups must be a whole number >= 1, got 0", lambda d: d.sharing("a", 0, 2)),
     ],
 )
 def test_questions_that_have_no_answer_are_refused(message, call):

@@ -82,7 +82,7 @@ def test_noise_of_each_pixel_enters_as_a_rescaling_and_constant_pixels_do_not_co
         (lambda: linear_vae_rates(torch.eye(2), 1.0, [0.0], latents=1), "betas must be positive"),
         (
             lambda: linear_vae_rates(torch.eye(2), 1.0, [1.0], latents=3),
-            r"latents must lie in 1..2",
+            r"latents must be a whole number from 1 to 2",
         ),
     ],
 )
