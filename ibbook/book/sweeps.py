@@ -126,6 +126,7 @@ def sweep(
             except Empty:
                 continue
             told = _answer(client, future)
+            future.release()  # who still wants it would have it made again if its worker dies
             if told.get("again") and number < ATTEMPTS:
                 submit(target, number + 1)
                 continue
