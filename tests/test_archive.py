@@ -64,6 +64,7 @@ def test_every_term_of_the_crate_is_one_of_its_context_and_every_reference_leads
     described,
 ):
     shipped = json.loads((files("rocrate") / "data" / "ro-crate.jsonld").read_text())
+    assert shipped["@id"] == described["@context"]
     terms = shipped["@context"].keys() | {"@id", "@type"}
     known = {entity["@id"] for entity in described["@graph"]}
     for entity in described["@graph"]:

@@ -1,6 +1,6 @@
 """`ibbook crate`: the book, its runs and its data described as an RO-Crate, for archives.
 
-https://w3id.org/ro/crate/1.1, written to ro-crate-metadata.json at the top of the repository.
+https://w3id.org/ro/crate/1.3, written to ro-crate-metadata.json at the top of the repository.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ibbook.book.folders import BookError, root, save, text_of
 from ibbook.book.results import kept
 
 FILE = "ro-crate-metadata.json"
-SPECIFICATION = "https://w3id.org/ro/crate/1.1"
+SPECIFICATION = "https://w3id.org/ro/crate/1.3"
 NOTEBOOK = "application/x-ipynb+json"
 Entity = dict[str, Any]
 

@@ -11,7 +11,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbformat.v4 import new_code_cell
 
@@ -27,26 +27,36 @@ from ibbook.book.runs import origin
 LARGEST = 1_000_000  # bytes; they travel with the repository
 
 
-def recipes(book: Path) -> dict[str, str]:
-    """The expression of each chapter whose value is kept: an Ensemble, at the end of its run."""
+class Recipe(NamedTuple):
+    """What of a chapter's run is kept: an expression whose value is an Ensemble, evaluated after
+    the last cell that holds the words `after`; later cells are not run."""
+
+    ensemble: str
+    after: str
+
+
+def recipes(book: Path) -> dict[str, Recipe]:
+    """The recipes of data/models/recipes.toml, by chapter."""
     path = book / "data" / "models" / "recipes.toml"
     try:
-        tables = tomllib.loads(text_of(path))
-        return {name: table["ensemble"] for name, table in tables.items()}
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        remedy = "it must have a table with ensemble for each chapter"
-        raise BookError(f"{path} cannot be read ({error!r}); {remedy}") from None
+        return {name: Recipe(**table) for name, table in tomllib.loads(text_of(path)).items()}
+    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+        remedy = "it must have a table with ensemble and after for each chapter"
+        raise BookError(f"{path} cannot be read ({error}); {remedy}") from None
 
 
-def make(name: str, expression: str, book: Path) -> Path:
-    """Run a chapter with its defaults, and keep the value of the expression in data/models."""
+def make(name: str, recipe: Recipe, book: Path) -> Path:
+    """Run a chapter with its defaults, and keep in data/models what the recipe says."""
     chapter = chapters.find(name, book)
     values = resolve(chapter)
     depends, at = inputs(chapter, values), commit(book)
     made = chapters.notebook(chapter)
+    places = [n for n, cell in enumerate(made.cells) if recipe.after in cell.source]
+    if not places:
+        raise BookError(f"no cell of {name} holds {recipe.after!r}; mend its recipe")
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, "model.safetensors")
-        made.cells.append(new_code_cell(f"({expression}).save({str(part)!r})"))
+        made.cells[places[-1] + 1 :] = [new_code_cell(f"({recipe.ensemble}).save({str(part)!r})")]
         start = time.monotonic()
         execute(chapter, made, Path(folder, "made.ipynb"), {}, None, False)
         seconds = round(time.monotonic() - start, 1)
@@ -54,7 +64,7 @@ def make(name: str, expression: str, book: Path) -> Path:
             raise BookError(f"the models of {name} take {size} bytes, over {LARGEST}; keep fewer")
         path = book / "data" / "models" / f"{chapter.name}.safetensors"
         about = origin(chapter, depends, {}, seconds) | at
-        about |= {"ensemble": expression, "command": f"ibbook models {name}"}
+        about |= {"recipe": recipe._asdict(), "command": f"ibbook models {name}"}
         text = json.dumps(sealed(about | {"sha256": sha256(part)}), indent=1) + "\n"
         shutil.copyfile(part, path)
         save(path.with_suffix(".json"), text)
@@ -70,7 +80,7 @@ def faults(book: Path) -> Iterator[str]:
     for path in sorted(folder.glob("*.safetensors")):
         if path.stem not in wanted:
             yield f"data/models/{path.name}: no recipe makes it; add one or delete it"
-    for name, expression in wanted.items():
+    for name, recipe in wanted.items():
         where, path = f"data/models/{name}", folder / f"{name}.safetensors"
         if not path.is_file() or not path.with_suffix(".json").is_file():
             yield f"{where}: missing; run `ibbook models {name}`"
@@ -78,7 +88,7 @@ def faults(book: Path) -> Iterator[str]:
         about: dict[str, Any] = json.loads(text_of(path.with_suffix(".json")))
         if about != sealed({n: v for n, v in about.items() if n != "seal"}):
             yield f"{where}.json: was changed by hand; run `ibbook models {name}`"
-        elif about["sha256"] != sha256(path) or about["ensemble"] != expression:
+        elif about["sha256"] != sha256(path) or about["recipe"] != recipe._asdict():
             yield f"{where}: is not what its recipe made; run `ibbook models {name}`"
         elif path.stat().st_size > LARGEST:
             yield f"{where}: is larger than {LARGEST} bytes; keep fewer members"

@@ -25,13 +25,18 @@ from ibbook.training import fit, grid
 net = mlp((1, 8, 8), latents=2, hidden=(4,))
 ensemble = fit(net, Objective(), load("digits"), grid(beta=[1, 4]), steps=2, batch_size=8)
 """
+RECIPE = """\
+["01-coin"]
+ensemble = "ensemble.select([1])"
+after = "ensemble = fit("
+"""
 
 
 def test_a_recipe_keeps_models_of_a_chapters_run(book, write, monkeypatch, capsys):
-    write("01-coin", TRAINING)
+    write("01-coin", TRAINING, "raise RuntimeError('what comes later is not run')")
     folder = book / "data" / "models"
     folder.mkdir()
-    (folder / "recipes.toml").write_text('["01-coin"]\nensemble = "ensemble.select([1])"\n')
+    (folder / "recipes.toml").write_text(RECIPE)
     (fault,) = models.faults(book)
     assert fault == "data/models/01-coin: missing; run `ibbook models 01-coin`"
     assert main(["models", "coin"]) == 0
@@ -47,7 +52,7 @@ def test_a_recipe_keeps_models_of_a_chapters_run(book, write, monkeypatch, capsy
     assert about["command"] == "ibbook models 01-coin"
     assert {"torch", "scipy", "processor", "threads", "seconds", "inputs", "commit"} <= set(about)
 
-    (folder / "recipes.toml").write_text('["01-coin"]\nensemble = "ensemble"\n')
+    (folder / "recipes.toml").write_text(RECIPE.replace(".select([1])", ""))
     (fault,) = models.faults(book)
     assert "is not what its recipe made" in fault
     (folder / "02-die.safetensors").touch()
@@ -65,8 +70,10 @@ def test_what_is_too_large_is_not_kept(book, write, monkeypatch):
     (book / "data" / "models").mkdir()
     monkeypatch.setattr(models, "LARGEST", 8)
     with pytest.raises(BookError, match="take 9 bytes, over 8; keep fewer"):
-        models.make("01-coin", "Large()", book)
+        models.make("01-coin", models.Recipe("Large()", "class Large"), book)
     assert list((book / "data" / "models").iterdir()) == []
+    with pytest.raises(BookError, match="no cell of 01-coin holds 'class Small'; mend its recipe"):
+        models.make("01-coin", models.Recipe("Large()", "class Small"), book)
 
 
 def test_a_run_depends_on_a_model_that_a_cell_names_and_on_no_other(book, write):
@@ -86,6 +93,8 @@ def test_a_run_depends_on_a_model_that_a_cell_names_and_on_no_other(book, write)
 
 def test_a_damaged_list_of_recipes_is_named(book):
     (book / "data" / "models").mkdir()
-    (book / "data" / "models" / "recipes.toml").write_text('["01-coin"]\n')
-    with pytest.raises(BookError, match=r"recipes\.toml cannot be read .* table with ensemble"):
+    (book / "data" / "models" / "recipes.toml").write_text('["01-coin"]\nafter = "x"\n')
+    with pytest.raises(
+        BookError, match=r"recipes\.toml cannot be read .* table with ensemble and after"
+    ):
         models.recipes(book)
