@@ -5,6 +5,7 @@ The real book is the site in `IBBOOK_SITE`, or one built here from the committed
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,7 +19,8 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, expect
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from ibbook.book import site
 from ibbook.book.course import exercises
@@ -27,7 +29,10 @@ from tests.book.course import leaks
 from tests.book.test_search import answers
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIANTS = [(width, mode) for width in (390, 1280) for mode in ("light", "dark")]
+WIDE = 1248  # where the outline appears, which leaves the text the least place
+WIDTHS = (320, 768, 1024, WIDE)
+SHEET = 643  # the width of text on A4, 170 mm
+CHECKS = Path(__file__).with_name("page_checks.js").read_text()
 PAPER = {"light": [255, 255, 255], "dark": [18, 22, 27]}  # of ibbook.figures.COLOURS
 
 
@@ -138,67 +143,110 @@ def violations(page: Page, axe: str) -> list[str]:
 
 
 def settle(page: Page) -> None:
-    """Open every fold and load every picture that can be seen."""
-    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
-    page.evaluate("document.querySelectorAll('img').forEach((img) => { img.loading = 'eager'; })")
+    """Open every fold, lay out what is not in view, and load every picture that can be seen."""
+    page.evaluate(
+        """() => {
+          const all = (selector) => [...document.querySelectorAll(selector)];
+          all('details').forEach((fold) => { fold.open = true; });
+          all('section').forEach(({ style }) => { style.contentVisibility = 'visible'; });
+          all('img').forEach((img) => { img.loading = 'eager'; });
+        }"""
+    )
     page.wait_for_function(
         """[...document.images].filter((img) => img.checkVisibility())
            .every((img) => img.complete && img.naturalWidth)"""
     )
-    page.wait_for_load_state("networkidle")
+    page.evaluate(CHECKS)
+
+
+def at_width(page: Page, width: int) -> None:
+    """Make the window as wide, and wait until what scrolls has been marked."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
 
 
 # ---- every page
 
 
-@pytest.mark.parametrize(("width", "mode"), VARIANTS)
-def test_every_page(width, mode, published, browser, axe):
-    faults = []
-    for page in watched(browser, width, mode):
+def test_every_page(published, browser, axe):
+    """One visit of each page serves all checks: what takes long is to load and to lay it out."""
+    faults, cards = [], set()
+
+    def note(check: str, when: str) -> None:
+        faults.extend(f"{address}, {when}: {fault}" for fault in page.evaluate(f"checks.{check}"))
+
+    for page in watched(browser, WIDE, "light"):
         for address in ["/", *published.pages]:
             page.goto(published.address + address)
             settle(page)
-            here = f"{address} at {width} px, {mode}"
-            faults += [f"{here}: {fault}" for fault in violations(page, axe)]
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                faults.append(f"{here}: {wide} px wide")
-            for alt in page.locator("main img:visible").evaluate_all(
-                "all => all.map((i) => i.alt)"
+            for check in (
+                "alts()",
+                "contrast()",
+                "partners('light')",
+                f"corners({PAPER['light']})",
             ):
-                if len(alt.split()) <= 5:
-                    faults.append(f"{here}: alt text {alt!r}")
-            for name, colour in page.evaluate(CORNERS):
-                if max(abs(a - b) for a, b in zip(colour, PAPER[mode], strict=True)) > 2:
-                    faults.append(f"{here}: {name} stands on {colour}, the page on {PAPER[mode]}")
-    assert not faults
+                note(check, "light")
+            faults += [f"{address}: {fault}" for fault in hover(page, cards)]
+            page.click("#mode")
+            settle(page)
+            for check in ("contrast()", "partners('dark')", f"corners({PAPER['dark']})"):
+                note(check, "dark")
+            page.click("#mode")
+            for width in WIDTHS:
+                at_width(page, width)
+                note("cut()", f"{width} px")
+                note("orphans()", f"{width} px")
+                if width >= 1024:
+                    note("formulas()", f"{width} px")
+            page.emulate_media(media="print")
+            at_width(page, SHEET)
+            note("paper()", "paper")
+            page.emulate_media(media="screen")
+            at_width(page, WIDE)
+            if address != "/sample/":
+                page.evaluate(FLAT)
+            faults += [f"{address}: {fault}" for fault in violations(page, axe)]
+    assert not faults, "\n".join(faults)
+    assert len(cards) > 2
 
 
-# the colour of a corner of each figure that is shown
-CORNERS = """[...document.querySelectorAll('.for-light, .for-dark')]
-  .filter((img) => img.checkVisibility())
-  .map((img) => {
-    const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
-    const brush = canvas.getContext('2d');
-    brush.drawImage(img, 0, 0);
-    return [img.alt, [...brush.getImageData(0, 0, 1, 1).data].slice(0, 3)];
-  })"""
+# formulas and code are many elements of few kinds, all of which the sample's page has
+FLAT = """document.querySelectorAll('.katex, code > span').forEach((part) => {
+  part.replaceWith(part.textContent.slice(0, 1));
+})"""
 
 
-def test_figures_have_a_dark_partner(published, tab):
-    shown = 0
-    light, dark = (f".for-{mode}:not(.live .for-{mode})" for mode in ("light", "dark"))
-    for address in published.pages:
-        tab.goto(published.address + address)
-        pairs = tab.locator(light).count()
-        assert pairs == tab.locator(dark).count()
-        assert tab.locator(f"{dark}:visible").count() == 0
-        tab.click("#mode")
-        assert tab.locator(f"{dark}:visible").count() == tab.locator(dark).count()
-        assert tab.locator(f"{light}:visible").count() == 0
-        tab.click("#mode")
-        shown += pairs
-    assert shown
+def hover(page: Page, known: set[str]) -> list[str]:
+    """What is wrong with the cards of the first references of each kind not yet in `known`."""
+    faults = []
+    for reference in page.locator("article p > a.xref").all():
+        kind = reference.evaluate(KIND)
+        if kind in known or not reference.is_visible():
+            continue
+        known.add(kind)
+        reference.scroll_into_view_if_needed()
+        reference.hover()
+        card = page.locator("#peek")
+        expect(card).to_be_visible()
+        text, left, right = card.evaluate(
+            """(card) => {
+              const { left, right } = card.getBoundingClientRect();
+              return [card.innerText.trim(), left, right];
+            }"""
+        )
+        if not text or left < 0 or right > WIDE:
+            faults.append(f"the card of {reference.inner_text()!r} is empty or beyond the page")
+        page.mouse.move(2, 2)
+        expect(card).to_have_count(0)
+    return faults
+
+
+# what a reference leads to: its element, and whether that is on another page
+KIND = """(link) => {
+  const target = link.hash && document.getElementById(decodeURIComponent(link.hash.slice(1)));
+  const far = link.pathname !== location.pathname;
+  return far ? `far ${link.className}` : `${target?.localName} ${target?.className}`;
+}"""
 
 
 def test_search_finds_a_word_of_each_chapter(published, tab):
@@ -259,25 +307,6 @@ def test_a_query_leads_where_its_reader_wants_to_go(book):
     for record in index["records"]:
         shown = " ".join(record.get(part, "") for part in ("title", "text", "meaning"))
         assert not re.search(r"\\|\$|^(from|import) ", shown, re.MULTILINE), record
-
-
-def test_hover_cards_show_what_a_reference_means(published, tab):
-    seen = 0
-    for address in published.pages:
-        tab.goto(published.address + address)
-        for reference in tab.locator("article > p a.xref").all()[:4]:
-            reference.scroll_into_view_if_needed()
-            reference.hover()
-            card = tab.locator("#peek")
-            expect(card).to_be_visible()
-            assert card.inner_text().strip()
-            box = card.bounding_box()
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= 1280
-            tab.mouse.move(2, 2)
-            expect(card).to_have_count(0)
-            seen += 1
-    assert seen
 
 
 # ---- the sample book, by hand
@@ -411,6 +440,104 @@ def test_copy_gives_the_code_without_line_numbers(sample, tab):
     expect(listing.get_by_role("button")).to_have_text("Copied")
     copied = tab.evaluate("navigator.clipboard.readText()")
     assert copied == "def entropy(p):\n    return -(p * p.log()).nansum()"
+
+
+def test_a_copied_formula_is_what_was_typed(sample, tab):
+    tab.goto(f"{sample.address}/sample/")
+    copied = tab.evaluate(
+        """() => {
+          const from = document.querySelector('#thm-s-gibbs > p:last-child');
+          getSelection().selectAllChildren(from);
+          document.execCommand('copy');
+          return navigator.clipboard.readText();
+        }"""
+    )
+    assert copied == (
+        r"For distributions $p$ and $q$ on one set, $-\sum_x p(x) \ln q(x) \ge H(p)$, "
+        r"with equality only if $q = p$."
+    )
+    copied = tab.evaluate(
+        """() => {
+          getSelection().selectAllChildren(document.querySelector('#eq-s-entropy .base'));
+          document.execCommand('copy');
+          return navigator.clipboard.readText();
+        }"""
+    )
+    assert copied.startswith(r"$$H(p) = -\sum_x")
+    assert copied.endswith(r"\ln |\mathcal X| .$$")
+
+
+def test_a_tapped_figure_is_large_enough_to_read(sample, browser, axe):
+    for page in watched(browser, 390, "dark"):
+        page.goto(f"{sample.address}/sample/")
+        figure = page.locator("#fig-s-curve a.picture")
+        small = figure.locator(".for-dark").bounding_box()["width"]
+        assert small <= 390
+        figure.click()
+        large = page.locator("#zoom img")
+        expect(large).to_be_in_viewport()
+        assert large.bounding_box()["width"] == 720
+        assert large.get_attribute("src") == figure.locator(".for-dark").get_attribute("src")
+        assert violations(page, axe) == []
+        page.locator("#zoom .pan").evaluate("(pan) => { pan.scrollLeft = 200; }")
+        page.keyboard.press("Escape")
+        expect(large).to_be_hidden()
+        expect(figure).to_be_focused()
+
+
+def test_what_scrolls_shows_it(sample, browser):
+    """A shade at the edge where there is more, and none at the end."""
+    for page in watched(browser, 390, "light"):
+        page.goto(f"{sample.address}/sample/")
+        box = page.locator("pre.scroll", has_text="torch.linspace").first
+        box.scroll_into_view_if_needed()
+        shades = []
+        for left in (0, 9999):
+            box.evaluate(f"(box) => {{ box.scrollLeft = {left}; }}")
+            shades.append([pixel(page, box, edge) for edge in ("left", "right")])
+        plain, more = shades[0]
+        assert luminance(plain) - luminance(more) > 25
+        assert luminance(shades[1][0]) < luminance(plain) - 25
+        assert abs(luminance(shades[1][1]) - luminance(plain)) < 3
+
+
+def pixel(page: Page, box: Locator, edge: str) -> tuple[int, ...]:
+    """The colour just inside an edge of a box, a little below its top."""
+    place = box.bounding_box()
+    x = place["x"] + (1 if edge == "left" else place["width"] - 2)
+    clip = {"x": x, "y": place["y"] + 6, "width": 1, "height": 1}
+    with Image.open(io.BytesIO(page.screenshot(clip=clip))) as picture:
+        return picture.convert("RGB").getpixel((0, 0))
+
+
+def luminance(colour: tuple[int, ...]) -> float:
+    return sum(colour) / 3
+
+
+def test_formulas_keep_accents_and_roots_in_forced_colours(sample, browser):
+    context = browser.new_context(forced_colors="active", color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"{sample.address}/sample/")
+    drawn = page.evaluate(
+        """['.katex svg', '.katex :is(.overline-line, .frac-line)'].map((kind) =>
+          [...document.querySelectorAll(kind)].map((part) => {
+            const { fill, borderBottomColor } = getComputedStyle(part);
+            const text = getComputedStyle(part.closest('p, .equation')).color;
+            return [part.localName === 'svg' ? fill : borderBottomColor, text];
+          }))"""
+    )
+    context.close()
+    for kind in drawn:
+        assert len(kind) >= 4
+        assert all(shown == text for shown, text in kind)
+
+
+def test_figures_and_theorems_have_an_address(sample, tab):
+    tab.goto(f"{sample.address}/sample/")
+    for name, place in (("Figure\u00a01.1", "fig-s-curve"), ("Theorem 1.1", "thm-s-gibbs")):
+        tab.locator(".permalink", has_text=name).first.click()
+        expect(tab).to_have_url(f"{sample.address}/sample/#{place}")
+        expect(tab.locator(":target")).to_be_in_viewport()
 
 
 def test_the_outline_follows_the_reader(sample, tab):

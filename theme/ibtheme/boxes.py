@@ -45,6 +45,8 @@ def _named(node: Node, kind: str, context: Context) -> tuple[Markup, Markup]:
     title, body = _split(node, "admonitionTitle", context)
     counter = "" if kind in UNNUMBERED else node.get("enumerator", "")
     lead = tag("b", f"{kind.capitalize()} {counter}".strip())
+    if "html_id" in node and "dropdown" not in (node.get("class") or ""):
+        lead = tag("a", lead, class_="permalink", href=f"#{node['html_id']}")
     return join([lead, " (" if title else None, title or None, ")" if title else None]), body
 
 

@@ -6,7 +6,7 @@ nobody registered is a problem, which fails the build: mystmd would drop such co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
@@ -40,7 +40,47 @@ def render(node: Node, context: Context) -> Markup:
 
 def children(node: Node, context: Context) -> Markup:
     """The HTML of what is below a node."""
-    return join(render(child, context) for child in node.get("children", []))
+    return join(render(child, context) for child in held(node.get("children", [])))
+
+
+def held(parts: Sequence[Node]) -> list[Node]:
+    """The same nodes, each formula in one with the signs beside it: no line begins with its stop.
+
+    >>> words = [{"type": "text", "value": value} for value in ("or (", ", then")]
+    >>> [part["type"] for part in held([words[0], {"type": "inlineMath"}, words[1]])]
+    ['text', 'held', 'text']
+    >>> held([words[0], {"type": "inlineMath"}, words[1]])[2]["value"]
+    ' then'
+    """
+    rest, made = list(parts), []
+    for i, part in enumerate(rest):
+        if part["type"] != "inlineMath":
+            made.append(part)
+            continue
+        before = made[-1]["value"][-1:].strip() if made and made[-1]["type"] == "text" else ""
+        after = ""
+        if rest[i + 1 :] and rest[i + 1]["type"] == "text":
+            after = rest[i + 1]["value"][:1].strip()
+        if before:
+            made[-1] = made[-1] | {"value": made[-1]["value"][:-1]}
+        if after:
+            rest[i + 1] = rest[i + 1] | {"value": rest[i + 1]["value"][1:]}
+        signs = [{"type": "text", "value": sign} for sign in (before, after)]
+        group = {"type": "held", "children": [signs[0], part, signs[1]]}
+        made.append(group if before or after else part)
+    return made
+
+
+BASE = Markup('<span class="base">')
+
+
+@renders("held")
+def held_together(node: Node, context: Context) -> Markup:
+    """No line ends within, except where a long formula may."""
+    inner = join(render(part, context) for part in node["children"])
+    return tag(
+        "span", inner.replace(BASE, Markup("<wbr>") + BASE).replace("<wbr>", "", 1), class_="held"
+    )
 
 
 def unlinked(node: Node) -> Node:
@@ -243,11 +283,16 @@ def table(node: Node, context: Context) -> Markup:
     head = [row for row in rows if all(cell.get("header") for cell in row["children"])]
     body = [row for row in rows if row not in head]
     parts = [
-        tag(name, join(render(row, context) for row in part))
-        for name, part in (("thead", head), ("tbody", body))
+        tag(name, join(render(_scoped(row, scope), context) for row in part))
+        for name, scope, part in (("thead", "col", head), ("tbody", "row", body))
         if part
     ]
     return tag("div", tag("table", *parts), class_="scroll", data_label="Table")
+
+
+def _scoped(row: Node, scope: str) -> Node:
+    """The same row, whose headers say whether they head a column or a row."""
+    return row | {"children": [cell | {"scope": scope} for cell in row["children"]]}
 
 
 @renders("tableCell")
@@ -260,6 +305,7 @@ def cell(node: Node, context: Context) -> Markup:
         "th" if node.get("header") else "td",
         inner,
         class_=f"to-{align}" if align else None,
+        scope=node.get("scope") if node.get("header") else None,
         colspan=node.get("colspan"),
         rowspan=node.get("rowspan"),
     )
@@ -312,7 +358,8 @@ def container(node: Node, context: Context) -> Markup:
 
 @renders("captionNumber")
 def caption_number(node: Node, context: Context) -> Markup:
-    return join([tag("b", children(node, context), class_="caption-number"), " "])
+    name, ident = tag("b", children(node, context), class_="caption-number"), node.get("html_id")
+    return join([tag("a", name, class_="permalink", href=f"#{ident}") if ident else name, " "])
 
 
 @renders("embed", "_lift")

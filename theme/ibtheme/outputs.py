@@ -28,6 +28,7 @@ INDEX_NAME = re.compile(
     r"(<thead>\s*<tr[^>]*>\s*)<th></th>(.*?</tr>)\s*<tr>\s*(<th>[^<]+</th>)(?:\s*<th></th>)*\s*</tr>",
     re.DOTALL,
 )
+HEADER = re.compile(r"<th\b")
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 Bundle = dict[str, dict[str, Any]]
 
@@ -146,17 +147,13 @@ def picture(data: Bundle, metadata: dict[str, Any], context: Context) -> Markup:
     size = {"width": shown, "height": round(shown * height / width), "alt": alt, "loading": "lazy"}
     dark = metadata.get("ibbook", {}).get("dark")
     if not dark:
-        return _framed(tag("img", src=url, class_="on-paper", **size))
+        return tag("a", tag("img", src=url, class_="on-paper", **size), class_="picture", href=url)
     partner = context.assets.save(base64.b64decode(dark), ".png")
-    return _framed(
-        tag("img", src=url, class_="for-light", **size),
-        tag("img", src=partner, class_="for-dark", **size),
-    )
-
-
-def _framed(*pictures: Markup) -> Markup:
-    """On a phone a chart keeps a size at which its labels can be read, and scrolls."""
-    return tag("div", *pictures, class_="scroll picture", data_label="Figure")
+    pair = [
+        tag("img", src=source, class_=f"for-{mode}", **size)
+        for mode, source in (("light", url), ("dark", partner))
+    ]
+    return tag("a", *pair, class_="picture", href=url)
 
 
 def html_table(html: str, context: Context) -> Markup:
@@ -166,6 +163,8 @@ def html_table(html: str, context: Context) -> Markup:
         return Markup()
     html = INDEX_NAME.sub(r"\1\3\2", STYLE.sub("", html))
     html = html.replace("<th></th>", "<td></td>").replace(' border="1"', "")
+    head, end, body = html.rpartition("</thead>")
+    html = HEADER.sub('<th scope="col"', head) + end + HEADER.sub('<th scope="row"', body)
     return tag("div", Markup(html), class_="scroll data", data_label="Table")
 
 

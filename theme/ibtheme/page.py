@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from . import boxes, nodes, outputs  # noqa: F401  (importing them registers their renderers)
 from .context import Context, Node
+from .html import join, tag
 
 VERSION = 3  # of mystmd's page data
 TEMPLATES = Environment(
@@ -48,7 +49,7 @@ def full_page(
         number=front.get("enumerator"),
         description=front.get("description", ""),
         is_home=page["slug"] == project["index"],
-        body=nodes.render(page["mdast"], context),
+        body=sections(page["mdast"], context),
         footnotes=context.footnotes,
         references=references(page),
         outline=[heading for heading in context.outline if heading.level <= 3],
@@ -61,6 +62,18 @@ def full_page(
         license=(project.get("license") or {}).get("content"),
         authors=[author["name"] for author in project.get("authors", [])],
     )
+
+
+def sections(root: Node, context: Context) -> Markup:
+    """The text of a page, each section in an element of its own that a browser can pass over."""
+    parts: list[list[Markup]] = [[]]
+    for block in root["children"]:
+        text = block.get("kind") != "notebook-code" and not block.get("visibility")
+        for node in block["children"] if text and block["type"] == "block" else [block]:
+            if node["type"] == "heading" and node["depth"] <= 2:
+                parts.append([])
+            parts[-1].append(nodes.render(node, context))
+    return join(tag("section", *part) for part in parts if part)
 
 
 def entries(project: Node) -> list[Node]:

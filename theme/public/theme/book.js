@@ -42,6 +42,49 @@ for (const code of all(".code pre > code, .run > code")) {
   (code.closest(".code") ?? code.parentElement).append(button);
 }
 
+// a copied formula is what was typed, not each of its symbols twice
+document.addEventListener("copy", (event) => {
+  const selection = getSelection();
+  if (selection.isCollapsed) return;
+  const range = selection.getRangeAt(0).cloneRange();
+  const formulaOf = (node) => (node.closest ? node : node.parentElement).closest(".katex");
+  const [first, last] = [formulaOf(range.startContainer), formulaOf(range.endContainer)];
+  if (first) range.setStartBefore(first.closest(".katex-display") ?? first);
+  if (last) range.setEndAfter(last.closest(".katex-display") ?? last);
+  const copy = element("div", { className: "copied" }, range.cloneContents());
+  const formulas = all(".katex", copy);
+  if (!formulas.length) return;
+  for (const formula of formulas) {
+    const mark = formula.closest(".katex-display") ? "$$" : "$";
+    formula.replaceWith(`${mark}${one("annotation", formula).textContent.trim()}${mark}`);
+  }
+  document.body.append(copy); // only what is laid out has lines
+  event.clipboardData.setData("text/plain", copy.innerText.trim());
+  copy.remove();
+  event.preventDefault();
+});
+
+// ---- a figure that is tapped is shown as large as it was drawn, or as the window
+
+const enlarged = element("dialog", { id: "zoom", ariaLabel: "Figure, enlarged" });
+for (const link of all("a.picture")) {
+  link.onclick = (event) => {
+    const image = all("img", link).find((picture) => picture.checkVisibility());
+    if (!image || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const large = image.cloneNode();
+    const least = Math.max(image.getAttribute("width"), innerWidth * 0.96);
+    large.style.width = `${Math.min(image.naturalWidth, least)}px`;
+    large.style.height = "auto";
+    const close = element("button", { className: "icon", ariaLabel: "Close", textContent: "✕" });
+    const pan = element("div", { className: "pan", tabIndex: 0 }, large);
+    enlarged.replaceChildren(close, pan);
+    close.onclick = pan.onclick = () => enlarged.close();
+    if (!enlarged.isConnected) document.body.append(enlarged);
+    enlarged.showModal();
+  };
+}
+
 // ---- what is too wide can be scrolled with the keyboard, and only then takes focus
 
 const measure = new ResizeObserver((entries) => {
@@ -70,8 +113,14 @@ const places = all("#outline a").map((link) => ({
   link,
   heading: document.getElementById(decodeURIComponent(link.hash.slice(1))),
 }));
+const above = (element) => element.getBoundingClientRect().top < 140;
+// to measure within a section that is out of view would lay it out
+const inView = (section) => section.getBoundingClientRect().bottom > 140 && above(section);
 const follow = () => {
-  const passed = places.filter(({ heading }) => heading.getBoundingClientRect().top < 140);
+  const passed = places.filter(({ heading }) => {
+    const section = heading.closest("article > section");
+    return section && !inView(section) ? above(section) : above(heading);
+  });
   for (const { link } of places) link.classList.toggle("here", link === passed.at(-1)?.link);
 };
 addEventListener("scroll", follow, { passive: true });
