@@ -249,20 +249,34 @@ KIND = """(link) => {
 }"""
 
 
+# the words of a page, which need not be laid out for that
+PROSE = """(address) => fetch(address).then((answer) => answer.text()).then((html) => {
+  const page = new DOMParser().parseFromString(html, 'text/html');
+  page.querySelectorAll('.katex').forEach((formula) => formula.remove());
+  return [...page.querySelectorAll('article > section > p')].map((p) => p.textContent);
+})"""
+
+
 def test_search_finds_a_word_of_each_chapter(published, tab):
-    texts = {}
-    for address in published.pages:
-        tab.goto(published.address + address)
-        texts[address] = set(tab.locator("article > p").all_inner_texts())
+    tab.goto(published.address + published.pages[0])
+    texts = {address: set(tab.evaluate(PROSE, address)) for address in published.pages}
     words = {
         address: {
-            word for line in lines for word in line.split() if word.isalpha() and len(word) > 5
+            word
+            for line in lines
+            for word in line.lower().split()
+            if word.isalpha() and len(word) > 5
         }
         for address, lines in texts.items()
     }
+    sought = 0
+    named = set(tab.locator("#contents").inner_text().lower().split())
     for address, own in words.items():
-        others = set().union(*(some for other, some in words.items() if other != address))
-        word = max(sorted(own - others), key=len)
+        others = named.union(*(some for other, some in words.items() if other != address))
+        known = {word[:6] for word in others}
+        if not (own := sorted(word for word in own if word[:6] not in known)):
+            continue  # a page of a few words that others have too
+        word = max(own, key=len)
         tab.keyboard.press("/")
         tab.locator("#query").fill(word)
         expect(
@@ -272,6 +286,8 @@ def test_search_finds_a_word_of_each_chapter(published, tab):
         expect(tab.locator("#hits mark").first).to_have_text(singular)
         tab.keyboard.press("Escape")
         expect(tab.locator("#search")).to_be_hidden()
+        sought += 1
+    assert sought > len(words) / 2
 
 
 # what a reader may type, and how the title of the first hit begins or, after an ellipsis, ends
@@ -425,7 +441,7 @@ def test_only_what_is_too_wide_takes_focus(sample, browser):
     for page in watched(browser, 390, "light"):
         page.goto(f"{sample.address}/sample/")
         expect(page.locator("#eq-s-long .scroll")).to_have_attribute("tabindex", "0")
-        short = page.locator(".equation:not([id]) .scroll")
+        short = page.locator(".equation:not([id]) .scroll").first
         expect(short).not_to_have_attribute("tabindex", "0")
         page.locator("#eq-s-long .scroll").focus()
         page.keyboard.press("ArrowRight")

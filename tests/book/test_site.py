@@ -320,7 +320,10 @@ def test_a_data_frame_becomes_a_table_with_one_header_row(index_name, ctx):
     assert "<th></th>" not in shown
     head = re.search("<thead>.*</thead>", shown, re.DOTALL)[0]
     assert head.count("<tr") == 1
-    assert re.findall("<t[hd]>(.*?)</t[hd]>", head) == [index_name or "", "rate", "&lt;gap&gt;"]
+    cells = re.findall("<t[hd][^>]*>(.*?)</t[hd]>", head)
+    assert cells == [index_name or "", "rate", "&lt;gap&gt;"]
+    assert head.count('<th scope="col">') == 2 + (index_name is not None)
+    assert shown.count('<th scope="row">') == 2
     assert shown.count("<td>") == 4 + (index_name is None)
 
 

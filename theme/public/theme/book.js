@@ -73,8 +73,8 @@ for (const link of all("a.picture")) {
     if (!image || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const large = image.cloneNode();
-    const least = Math.max(image.getAttribute("width"), innerWidth * 0.96);
-    large.style.width = `${Math.min(image.naturalWidth, least)}px`;
+    const drawn = image.getAttribute("width"); // in points of a screen, 1.5 pixels of the picture each
+    large.style.width = `${Math.min(1.5 * drawn, Math.max(drawn, innerWidth * 0.96))}px`;
     large.style.height = "auto";
     const close = element("button", { className: "icon", ariaLabel: "Close", textContent: "✕" });
     const pan = element("div", { className: "pan", tabIndex: 0 }, large);
