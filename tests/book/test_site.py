@@ -689,6 +689,7 @@ def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
     static = static.replace('="../', '="/').replace('data-base=".."', 'data-base=""')
     cut = r'<p class="provenance".*?</p>|<img[^>]*>|\s+'
     cut += r'|<div class="margin broken".*?</div>|, rerun ±[^<]*'
+    cut += r'|<details class="box admonition dropdown exactly">.*?</details>'
     assert re.sub(cut, "", live, flags=re.DOTALL) == re.sub(cut, "", static, flags=re.DOTALL)
     for path in (
         "/theme/book.css",
