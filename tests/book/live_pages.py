@@ -26,8 +26,8 @@ PAGE = """<!DOCTYPE html><html lang="en" data-theme="{mode}"><head><meta charset
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{module}</title>
 <link rel="icon" href="/theme/icon.svg"><link rel="stylesheet" href="/theme/book.css">
 <link rel="stylesheet" href="/live/live.css"><script defer src="/live/start.js"></script>
-</head><body><div class="frame"><main><h1>{module}</h1><figure>{figure}</figure></main></div>
-</body></html>"""
+</head><body><div class="frame" style="display: block"><main><h1>{module}</h1>
+<figure>{figure}</figure></main></div></body></html>"""
 
 
 class Memory:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect
 
 from ibbook.figures import LIVE_MIME
 from ibbook.information import entropy, mutual_information
+from ibbook.objective import gaussian_kl
 from ibbook.rate_distortion import blahut_arimoto, gaussian_rate
 from tests.book.live_pages import FIGURES, drag, numbers, opened, said, served_figures
 from tests.book.test_browser import watched
@@ -119,3 +122,30 @@ def test_a_turn_lowers_the_score_costs_and_leaves_what_is_told(tab, address):
     assert score < before[1]
     assert told == before[2]
     assert price > before[3]
+
+
+def test_gaussians_say_what_the_package_does(tab, address):
+    opened(tab, address, "gaussians")
+    drag(tab.locator(".stage input").first, 0.3)
+    places = tab.locator(".stage input").evaluate_all("all => all.map(i => i.valueAsNumber)")
+    mean, log_width = torch.tensor(places, dtype=torch.float64).reshape(2, 2).T
+    rate, told, misfit, right = numbers(said(tab))[:4]
+    assert rate == pytest.approx(gaussian_kl(mean, 2 * log_width).mean().item(), abs=6e-4)
+    assert told <= math.log(2) + 6e-4
+    assert told + misfit == pytest.approx(rate, abs=2e-3)
+    assert 50 <= right <= 100
+
+
+def test_walk_moves_the_picture_with_the_point(tab, address):
+    opened(tab, address, "walk")
+    box = tab.locator("[data-drag]").bounding_box()
+    picture = "document.querySelector('.stage canvas').toDataURL()"
+    before = tab.evaluate(picture)
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"], steps=4)
+    tab.mouse.up()
+    low, high = (FIGURES["walk"][0][LIVE_MIME]["data"]["values"][k] for k in (0, -1))
+    expected = [low + share * (high - low) for share in (0.7, 0.7)]
+    assert numbers(said(tab))[:2] == pytest.approx(expected, abs=0.05)
+    assert tab.evaluate(picture) != before

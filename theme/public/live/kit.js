@@ -97,9 +97,8 @@ export function button(panel, label, press) {
 export function dragged(canvas, move) {
   let target = null;
   const report = (event) => {
-    const box = canvas.getBoundingClientRect();
-    const scale = canvas.viewBox.baseVal.width / box.width;
-    move((event.clientX - box.left) * scale, (event.clientY - box.top) * scale, target);
+    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(canvas.getScreenCTM().inverse());
+    move(x, y, target);
   };
   canvas.addEventListener("pointerdown", (event) => {
     target = event.target.closest("[data-drag]")?.dataset.drag ?? null;
