@@ -22,6 +22,7 @@ from ibbook.book.chapters import (
     untouched,
 )
 from ibbook.book.claims import broken, claims, said
+from ibbook.book.course import bank, exercises
 from ibbook.book.expressions import names as spoken_of
 from ibbook.book.folders import BookError, root, text_of
 from ibbook.book.parameters import parameters, resolve
@@ -53,6 +54,9 @@ def problems(book: Path | None = None) -> list[str]:
         found += [f"chapters/{path.name}: {fault}" for fault in markup.faults(text)]
         if path.stem not in names and "{code-cell}" in text:
             found.append(f"chapters/{path.name}: has code but names no kernelspec at its top")
+    for source in exercises.exercises(book):
+        found += exercises.faults(source)
+        found += bank.faults(source)
     for path in sorted(results_folder().glob("*.json")):
         found += [f"{path.relative_to(book)}: {fault}" for fault in _kept(path)]
     found += models.faults(book)

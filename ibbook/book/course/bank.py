@@ -8,9 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from nbformat import NotebookNode
-
-from ibbook.book.course.exercises import answers, grade_id
+from ibbook.book.chapters import Chapter
+from ibbook.book.course.exercises import answers, grade_id, notebook
 from ibbook.book.folders import BookError, root, text_of
 
 FEWEST = 3
@@ -43,18 +42,21 @@ def columns(rows: list[Wrong]) -> list[dict[str, Wrong]]:
     return [{n: g[k] for n, g in groups.items() if k < len(g)} for k in range(longest)]
 
 
-def faults(made: NotebookNode, rows: list[Wrong]) -> Iterator[str]:
+def faults(source: Chapter) -> Iterator[str]:
     """Whether each exercise has enough wrong answers, and each of them is one."""
-    right = {grade_id(cell): cell.source for cell in made.cells}
+    where = f"tests/book/course/bank/{source.name}.toml: "
+    try:
+        made, rows = notebook(source), wrong(source.name, source.text.parents[2])
+    except BookError as error:
+        yield f"{where}{error}"
+        return
+    right = {grade_id(cell): cell.source.strip() for cell in made.cells}
     for name in answers(made):
-        own = [row for row in rows if row.exercise == name]
-        if len(own) < FEWEST:
-            yield f"{name} has {len(own)} wrong answers; {FEWEST} are wanted"
-        for first, second in ((a, b) for i, a in enumerate(own) for b in own[:i]):
-            if first.source.strip() == second.source.strip():
-                yield f"{name}: {first.mistake!r} and {second.mistake!r} are the same answer"
+        own = [row.source.strip() for row in rows if row.exercise == name]
+        if len(set(own)) < FEWEST:
+            yield f"{where}{name} has {len(set(own))} wrong answers; {FEWEST} are wanted"
     for row in rows:
         if row.exercise not in answers(made):
-            yield f"{row.exercise} is no exercise that is graded by itself ({row.mistake!r})"
-        elif row.source.strip() == right[row.exercise].strip():
-            yield f"{row.exercise}: {row.mistake!r} is the right answer"
+            yield f"{where}{row.exercise} is not graded by itself, so nothing can be wrong for it"
+        elif row.source.strip() == right[row.exercise]:
+            yield f"{where}{row.exercise}: {row.mistake!r} is the right answer"

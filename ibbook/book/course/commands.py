@@ -104,8 +104,7 @@ def run_check(options: argparse.Namespace) -> int:
 
     failed = 0
     for source in _chosen(options.chapters):
-        made = exercises.notebook(source)
-        found = [*exercises.faults(source), *bank.faults(made, bank.wrong(source.name))]
+        found = [*exercises.faults(source), *bank.faults(source)]
         for fault in found:
             print(fault)
         failed += len(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import logging
 import re
 import secrets
 import shutil
@@ -32,6 +33,10 @@ OURS = re.compile(
     "|the cell was stopped after [0-9.]+ s|the notebook took longer than [0-9.]+ s"
     "|said more than [0-9,]+ characters|something kept this test from running"
 )
+# Told in the cells' outputs, not on the teacher's screen.
+SILENT = logging.getLogger(__name__)
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False
 MESSAGE = 32 << 20  # bytes of one message from a kernel; a longer one cuts the connection
 
 
@@ -98,11 +103,11 @@ def execute(made: NotebookNode, limits: Limits, *, closed: bool, files: Path | N
             store_widget_state=False,
             coalesce_streams=True,
         )
-        client.owns_km = True
+        client.log, client.owns_km = SILENT, True
         client.most = limits.output
-        end = time.monotonic() + limits.notebook
         with client.setup_kernel(cwd=top, stdout=DEVNULL, stderr=DEVNULL):
             client.reset_execution_trackers()
+            end = time.monotonic() + limits.notebook
             stopped = ""
             for index, cell in enumerate(made.cells):
                 if cell.cell_type != "code" or not cell.source.strip():

@@ -87,7 +87,7 @@ def command(work: Path, sockets: Path, limits: Limits, *, closed: bool) -> list[
     }  # fmt: skip
     limited = [
         "prlimit", f"--as={int(limits.memory * 2**30)}", f"--fsize={64 << 20}", "--nofile=512",
-        "--nproc=256", "--core=0",
+        "--core=0", *(["--nproc=2048"] if closed else []),  # else those of the user's desktop count
         "env", "-i", *(f"{name}={value}" for name, value in environment.items()),
     ]  # fmt: skip
     if not closed:

@@ -100,7 +100,8 @@ def graded(course, fill, hand_in, request):
     body = reads_and_writes(course)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        hand_in("reads", fill("", answers(heads=body.replace("{port}", port))))
+        if sandbox.closed():
+            hand_in("reads", fill("", answers(heads=body.replace("{port}", port))))
         hand_in("broken", "<<<<<<< HEAD")
         hand_in("elsewhere", fill(), "My solution (2).ipynb")
         gone = fill()
@@ -109,7 +110,7 @@ def graded(course, fill, hand_in, request):
         hand_in("deletes_tests", gone)
         (course / "submitted" / "empty-handed").mkdir()
         start = time.monotonic()
-        code = main(["course", "grade", "1", "--course", str(course), "--cell-timeout", "2"])
+        code = main(["course", "grade", "1", "--course", str(course), "--cell-timeout", "3"])
     assert code == 1  # one file is no notebook
     assert time.monotonic() - start < 300
     with (course / "grades" / f"{coin.NAME}.csv").open() as stream:
