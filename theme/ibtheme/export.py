@@ -9,11 +9,12 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from . import search
-from .context import Context
+from . import addresses, search
+from .context import Context, Node
 from .links import broken_links
-from .page import full_page
+from .page import full_page, lost
 from .prepare import THEME, prepare
 from .records import places
 from .tree import published
@@ -78,8 +79,23 @@ def export(
         problems += [
             f"{page['location']}: {problem}" for problem in dict.fromkeys(context.problems)
         ]
-    (out / "search-records.js").write_text(search.script(pages, config), encoding="utf-8")
+    write_extras(pages, config, Context(Folder(site / "public", out, ""), "", index), out)
     return problems + broken_links(out)
+
+
+def write_extras(pages: list[Node], config: Node, context: Context, out: Path) -> None:
+    """What belongs to the site as a whole.
+
+    The page for addresses that lead nowhere is shown at any address, so its own begin at the host.
+    """
+    url, home = addresses.site_url(config), context.index
+    context.base = urlsplit(url).path
+    (out / "404.html").write_text(lost(config, context), encoding="utf-8")
+    (out / "search-records.js").write_text(search.script(pages, config), encoding="utf-8")
+    (out / "robots.txt").write_text(addresses.robots(url), encoding="utf-8")
+    if url:
+        known = [addresses.address(url, page["slug"], home) for page in pages]
+        (out / "sitemap.xml").write_text(addresses.sitemap(known), encoding="utf-8")
 
 
 def main() -> None:

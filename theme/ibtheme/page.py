@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from . import boxes, nodes, outputs  # noqa: F401  (importing them registers their renderers)
+from .addresses import address, site_url
 from .context import Context, Node
 from .html import join, tag
 
@@ -39,10 +40,15 @@ def full_page(
     exercises = stem.startswith("exercises-")  # to be filled in, not run
     context.slug = page["slug"]
     context.chapter = front.get("enumerator")
+    url, slugs = site_url(config), {entry.get("slug") for entry in entries(project)}
     return TEMPLATES.get_template("page.html").render(
         base=context.base,
         slug=page["slug"],
         live=live,
+        url=url,
+        address=address(url, page["slug"], project["index"])
+        if url and context.slug in slugs
+        else "",
         site=config.get("title") or project["title"],
         brand=(config.get("options") or {}).get("logo_text") or project["title"],
         title=front.get("title") or project["title"],
@@ -55,6 +61,7 @@ def full_page(
         outline=[heading for heading in context.outline if heading.level <= 3],
         contents=contents(project, page["slug"], context),
         around=neighbours(project, page["slug"], context),
+        notation=context.href("/notation") if "notation" in slugs else None,
         notebook=notebook(front, context),
         command=f"ibbook run {stem}" if page["kind"] == "Notebook" and not exercises else None,
         launch=launchers(project.get("github"), page),
@@ -104,7 +111,10 @@ def name(entry: Node) -> str:
 def neighbours(project: Node, slug: str, context: Context) -> list[dict[str, str]]:
     """The links to the page before and the page after."""
     pages = [entry for entry in entries(project) if entry.get("slug")]
-    here = [page["slug"] for page in pages].index(slug)
+    slugs = [page["slug"] for page in pages]
+    if slug not in slugs:
+        return []
+    here = slugs.index(slug)
     around = []
     for step, rel, label in ((-1, "prev", "Previous"), (1, "next", "Next")):
         if 0 <= here + step < len(pages):
@@ -112,6 +122,20 @@ def neighbours(project: Node, slug: str, context: Context) -> list[dict[str, str
             href = context.href(f"/{page['slug']}")
             around.append({"rel": rel, "label": label, "title": name(page), "href": href})
     return around
+
+
+def lost(config: Node, context: Context) -> str:
+    """The page that a host shows for an address that leads nowhere."""
+    words = "The address may be old, or mistyped. Everything is in the contents, and in the search."
+    text = {"type": "paragraph", "children": [{"type": "text", "value": words}]}
+    page = {
+        "slug": "404",
+        "location": "/404.md",
+        "kind": "Article",
+        "frontmatter": {"title": "There is no such page", "description": "Nothing is here."},
+        "mdast": {"type": "root", "children": [text]},
+    }
+    return full_page(config, page, context)
 
 
 def references(page: Node) -> list[dict[str, Any]]:

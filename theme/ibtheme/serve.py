@@ -19,6 +19,7 @@ from mimetypes import guess_type
 from pathlib import Path
 
 from . import search
+from .addresses import robots, sitemap
 from .context import Context
 from .page import entries, full_page
 from .prepare import THEME, prepare
@@ -28,7 +29,6 @@ from .tree import published
 BASE = os.environ.get("BASE_URL", "").rstrip("/")
 CONTENT = f"http://localhost:{os.environ.get('CONTENT_CDN_PORT', '3100')}"
 STATIC = os.environ.get("MODE") == "static"
-MAPS = "http://www.sitemaps.org/schemas/sitemap/0.9"
 SHEET = (
     '<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">'
     '<xsl:template match="/"><html><body/></html></xsl:template></xsl:stylesheet>'
@@ -62,7 +62,7 @@ def answer(path: str) -> tuple[str, bytes]:
     if path == "/myst.xref.json":
         return "application/json", Content().read(path)
     if path == "/robots.txt":
-        return "text/plain", b"User-agent: *\nAllow: /\n"
+        return "text/plain", robots("").encode()
     if path == "/myst-theme.css":
         return "text/css", b""
     if path == "/favicon.ico":
@@ -74,8 +74,7 @@ def answer(path: str) -> tuple[str, bytes]:
     context = Context(Content(), BASE, project["index"])
     if path == "/sitemap.xml":
         pages = [context.href(f"/{page['slug']}") for page in entries(project) if "slug" in page]
-        rows = "".join(f"<url><loc>{page}</loc></url>" for page in pages)
-        return "text/xml", f'<urlset xmlns="{MAPS}">{rows}</urlset>'.encode()
+        return "text/xml", sitemap(pages).encode()
     slugs = [entry["slug"] for entry in entries(project) if "slug" in entry]
     pages = (json.loads(Content().read(f"/content/{slug}.json")) for slug in slugs)
     if path == "/search-records.js":

@@ -126,6 +126,10 @@ const follow = () => {
 addEventListener("scroll", follow, { passive: true });
 follow();
 
+one("#outline").onclick = ({ target }) => {
+  if (target.closest("a")) one("#outline:popover-open")?.hidePopover();
+};
+
 // ---- search: its script and its records come when they are asked for
 
 const search = one("#search");
