@@ -25,7 +25,7 @@ import nbformat
 
 from ibbook.book import markup, reproduction, verify
 from ibbook.book import provenance as origins
-from ibbook.book.chapters import chapters, mapping, recorded_in, title
+from ibbook.book.chapters import chapters, header, mapping, recorded_in, title
 from ibbook.book.claims import broken, claims
 from ibbook.book.course import pages as course
 from ibbook.book.expressions import names
@@ -114,7 +114,7 @@ def _build(
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     export = [sys.executable, "-m", "ibtheme.export", "--runs", "runs.json"]
-    export += ["--claims", "claims.json", "--absent", *sorted(absent)]
+    export += ["--claims", "claims.json", "--about", "about.json", "--absent", *sorted(absent)]
     export += ["--", "_build/site", str(fresh)]
     _refuse(faults + _run(export, stage, timeout).strip().splitlines())
     for path in verify.reports(source):  # at an address that stays, for a badge elsewhere
@@ -173,6 +173,7 @@ def stage_book(
     }
     (stage / "runs.json").write_text(json.dumps(runs), encoding="utf-8")
     (stage / "claims.json").write_text(json.dumps(_claims(source, rows)), encoding="utf-8")
+    (stage / "about.json").write_text(json.dumps(_about(source)), encoding="utf-8")
     for path in verify.reports(source):
         for file in (path, path.with_suffix(".svg")):
             shutil.copy(file, stage / "chapters")
@@ -195,6 +196,18 @@ def _titles(source: Path) -> dict[str, str]:
     for chapter in chapters(source):
         with suppress(BookError):
             found[chapter.name] = title(chapter)
+    return found
+
+
+def _about(source: Path) -> dict[str, Any]:
+    """Of each chapter: its minutes and device, and the names of the profiles that it can run."""
+    found = {}
+    for chapter in chapters(source):
+        with suppress(BookError):
+            about = header(chapter).get("ibbook", {})
+            profiles = source.glob(f"chapters/profiles/*/{chapter.name}.yaml")
+            names = sorted(profile.parent.name for profile in profiles)
+            found[chapter.name] = {**about, "profiles": names} if isinstance(about, dict) else {}
     return found
 
 

@@ -26,6 +26,7 @@ from ibbook.book import site
 from ibbook.book.course import exercises
 from tests.book import sample_book
 from tests.book.course import leaks
+from tests.book.test_copies import sound
 from tests.book.test_search import answers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -325,6 +326,15 @@ def test_a_query_leads_where_its_reader_wants_to_go(book):
         assert not re.search(r"\\|\$|^(from|import) ", shown, re.MULTILINE), record
 
 
+def test_every_chapter_has_a_copy_that_any_viewer_shows(book):
+    pages = [json.loads(path.read_text()) for path in book.folder.glob("*.json")]
+    chapters = [page for page in pages if page.get("kind") == "Notebook"]
+    copies = list((book.folder / "notebooks").glob("*.ipynb"))
+    assert len(copies) == len(chapters) >= 10
+    for path in copies:
+        sound(path)
+
+
 # ---- the sample book, by hand
 
 
@@ -421,6 +431,19 @@ def test_contents_on_a_phone(sample, browser, axe):
         contents.get_by_text("The second chapter").click()
         page.wait_for_url("**/second/")
         expect(contents).to_be_hidden()
+
+
+def test_the_sections_of_a_page_on_a_phone(sample, browser, axe):
+    for page in watched(browser, 390, "light"):
+        page.goto(f"{sample.address}/sample/")
+        outline = page.locator("#outline")
+        expect(outline).to_be_hidden()
+        page.get_by_role("button", name="On this page").click()
+        expect(outline).to_be_visible()
+        assert violations(page, axe) == []
+        outline.get_by_text("What we saw").click()
+        expect(outline).to_be_hidden()
+        expect(page.locator("#what-we-saw")).to_be_in_viewport()
 
 
 def test_tabs_and_folds_answer_to_keys(sample, tab):

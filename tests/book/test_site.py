@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -363,14 +364,6 @@ def test_links_are_followed(tmp_path, body, fault):
     assert not fault or fault in found[0]
 
 
-def test_launchers_wait_for_a_repository():
-    here = {"kind": "Notebook", "location": "/chapters/01-a.ipynb"}
-    assert page.launchers(None, here) == []
-    binder, colab = page.launchers("https://github.com/owner/book", here)
-    assert binder["href"].endswith("/gh/owner/book/HEAD?labpath=chapters/01-a.ipynb")
-    assert colab["href"].endswith("/github/owner/book/blob/main/chapters/01-a.ipynb")
-
-
 # ---- a whole book
 
 
@@ -439,9 +432,97 @@ def test_a_chapter_says_how_it_ran_and_how_to_rerun_it(built):
 
 def test_the_notebook_is_there_to_download(built):
     sample = (built / "sample" / "index.html").read_text()
-    href, name = re.search(r'<a href="([^"]*)" download="([^"]*)">', sample).groups()
-    assert name == "01-sample.ipynb"
+    (href,) = re.findall(r'<a href="([^"]*)" download>', sample)
     assert "cells" in json.loads((built / "sample" / href).read_text())
+    assert not list((built / "build").glob("*.ipynb"))
+
+
+def test_a_chapter_says_how_to_set_up_and_run_it(built):
+    sample = (built / "sample" / "index.html").read_text()
+    box = re.search(r'<details class="fold" id="set-up">(.*?)</details>', sample, re.DOTALL)[1]
+    for part in (
+        "about 1 minute on two CPU cores",
+        "git clone https://github.com/ada/sample ibbook",
+        "ibbook run 01-sample\n",
+        "ibbook run 01-sample --profile full",
+    ):
+        assert part in box
+    home = (built / "index.html").read_text()
+    assert 'id="set-up"' not in home
+    assert (built / "second" / "index.html").read_text().count("--profile") == 0
+
+
+# ---- what others read: search engines, previews of links, a reader who is lost
+
+HOME = "https://ada.example/sample"
+
+
+class Head(HTMLParser):
+    """The meta and link elements of a page, by their name or relation."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        given = dict(attributes)
+        name = given.get("property") or given.get("name") or given.get("http-equiv")
+        if tag == "meta" and name:
+            self.found[name] = given["content"]
+        if tag == "link":
+            self.found[given["rel"]] = given["href"]
+
+
+def test_a_page_says_where_it_is_and_shows_a_picture_when_it_is_shared(built):
+    head = Head((built / "sample" / "index.html").read_text()).found
+    assert head["canonical"] == head["og:url"] == f"{HOME}/sample/"
+    assert head["og:title"] == "The sample chapter"
+    assert head["og:description"] == head["description"]
+    assert head["og:type"] == "article"
+    assert head["twitter:card"] == "summary_large_image"
+    picture = built / head["og:image"].removeprefix(f"{HOME}/")
+    size = struct.unpack(">II", picture.read_bytes()[16:24])
+    assert size == (int(head["og:image:width"]), int(head["og:image:height"]))
+    assert head["og:image:alt"]
+    home = Head((built / "index.html").read_text()).found
+    assert home["canonical"] == f"{HOME}/"
+    assert home["og:type"] == "website"
+
+
+def test_without_an_address_of_the_site_nothing_is_made_up():
+    assert addresses.site_url({"options": {}}) == addresses.site_url({}) == ""
+    assert "Sitemap" not in addresses.robots("")
+
+
+def test_the_map_names_every_page(built):
+    site_map = ElementTree.fromstring((built / "sitemap.xml").read_text())
+    named = {place.text for place in site_map.iter(f"{{{addresses.MAPS}}}loc")}
+    pages = {path.parent.relative_to(built).as_posix() for path in built.rglob("index.html")}
+    assert named == {f"{HOME}/" if page == "." else f"{HOME}/{page}/" for page in pages}
+    assert (built / "robots.txt").read_text().endswith(f"Sitemap: {HOME}/sitemap.xml\n")
+
+
+def test_a_reader_who_is_lost_finds_a_way_from_any_address(built):
+    lost = (built / "404.html").read_text()
+    assert "There is no such page</h1>" in lost
+    assert "canonical" not in Head(lost).found
+    ways = [link for link in links.Anchors(lost).links if not link.startswith("#")]
+    assert "/sample/second/" in ways
+    for way in (way for way in ways if "://" not in way):
+        target = built / way.removeprefix("/sample/")
+        assert way.startswith("/sample/")
+        assert (target / "index.html" if way.endswith("/") else target).is_file(), way
+
+
+def test_a_page_loads_nothing_but_its_own_site(built):
+    for file in built.rglob("*.html"):
+        policy = Head(file.read_text()).found["Content-Security-Policy"]
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+        assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+        assert rules["script-src"] == rules["style-src"] == rules["connect-src"] == "'self'"
+        assert rules["style-src-attr"] == "'unsafe-inline'"  # KaTeX places signs by it
+        assert not re.search(r"<script(?![^>]*(src=|application/json))", file.read_text())
 
 
 def test_cells_are_folded_or_removed_as_their_tags_say(built):
@@ -588,7 +669,7 @@ def test_what_a_run_says_stays_in_its_place(book, monkeypatch):
     provenance = {"01-sample": RUN | {"parameters": HARD | {"last": "seen"}}}
     out = site.build(notebooks, provenance, source=folder, failures={"02-second": reason})
     notice = (out / "second" / "index.html").read_text(encoding="utf-8")
-    block = re.search(r"<pre[^>]*>(.*?)</pre>", notice, re.DOTALL)[1]
+    block = re.search(r"could not be run.*?<pre[^>]*>(.*?)</pre>", notice, re.DOTALL)[1]
     words = unescape(re.sub("<[^>]*>", "", block))
     assert words.strip() == reason.replace("\x1b[31m", "").replace("\x1b[0m", "")
     table = (out / "provenance" / "index.html").read_text(encoding="utf-8")
@@ -687,9 +768,10 @@ def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
     live = body.decode().replace("/myst_assets_folder/", "/build/")
     static = (built / "sample" / "index.html").read_text()
     static = static.replace('="../', '="/').replace('data-base=".."', 'data-base=""')
-    cut = r'<p class="provenance".*?</p>|<img[^>]*>|\s+'
-    cut += r'|<div class="margin broken".*?</div>|, rerun ±[^<]*'
-    cut += r'|<details class="box admonition dropdown exactly">.*?</details>'
+    cut = r'<p class="provenance".*?</p>|<img[^>]*>|\s+|<details [^>]*id="set-up">.*?</details>'
+    cut += (
+        r'|<details [^>]*exactly".*?</details>|<div class="margin broken".*?</div>|, rerun ±[^<]*'
+    )
     assert re.sub(cut, "", live, flags=re.DOTALL) == re.sub(cut, "", static, flags=re.DOTALL)
     for path in (
         "/theme/book.css",
@@ -726,7 +808,7 @@ def test_both_configurations_extend_the_book():
 
 def test_nothing_in_the_theme_names_another_host():
     files = [
-        *(ROOT / "theme" / "public" / "theme").iterdir(),
+        *(f for f in (ROOT / "theme" / "public").glob("[!k]*/*.*") if f.suffix != ".png"),
         ROOT / "theme" / "ibtheme" / "page.html",
     ]
     for file in files:

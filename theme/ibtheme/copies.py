@@ -7,7 +7,9 @@ branch of their own, which `environment` makes complete.
 from __future__ import annotations
 
 import html
+import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from .context import Node
@@ -15,7 +17,25 @@ from .plain import Href, markdown
 
 BRANCH = "notebooks"
 OURS = "application/vnd.ibbook."
+EXERCISES = "exercises-"
 HIDDEN = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+
+
+def to_fill_in(page: Node) -> bool:
+    """Whether the notebook of a page is for students to fill in: it is handed out as it is."""
+    return page["location"].rpartition("/")[2].startswith(EXERCISES)
+
+
+def of(
+    page: Node, read: Callable[[str], bytes], repository: str, commit: str, url: str
+) -> dict[str, Any] | None:
+    """The copy of the notebook behind a page, which mystmd keeps at an address; else None."""
+    if to_fill_in(page):
+        return None
+    for export in page["frontmatter"].get("exports", []):
+        if export["format"] == "ipynb" and page["kind"] == "Notebook":
+            return copy(page, json.loads(read(export["url"])), repository, commit, url)
+    return None
 
 
 def copy(
@@ -55,12 +75,11 @@ def install(repository: str, commit: str = "") -> str:
     lines = ["import importlib.util", "", 'if importlib.util.find_spec("ibbook") is None:']
     if not repository:
         lines.append(
-            "    raise ModuleNotFoundError("
-            '"install ibbook first: the README of the book says how")'
+            '    raise ModuleNotFoundError("install ibbook first: the README of the book says how")'
         )
         return "\n".join(lines)
     lines[0] += "\nimport os\nimport sys"
-    lines[2] = f"{lines[2]}  # as on Colab: fetch the book and install it, in a minute or two"
+    lines[2] = f"{lines[2]}  # as on Colab: fetch the book, install it"
     lines.append(f"    !git clone --quiet {repository} ibbook-source")
     if commit:
         lines.append(f"    !git -C ibbook-source checkout --quiet {commit}")
@@ -102,7 +121,7 @@ def _leading(slug: str, url: str) -> Href:
             return f"{url}/{page}/#{place}" if url else ""
         if node["type"] == "cite":
             return f"{url}/{slug}/#cite-{node['identifier']}" if url else ""
-        return f"{url}{target}" if url and target.startswith("/") else ""
+        return f"{url}{target}/" if url and target.startswith("/") else ""
 
     return href
 

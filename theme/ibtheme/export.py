@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import addresses, search
+from . import addresses, copies, search
 from .context import Context, Node
 from .links import broken_links
 from .page import full_page, lost
@@ -45,18 +45,19 @@ def export(
     runs: dict[str, dict[str, Any]] | None = None,
     absent: frozenset[str] = frozenset(),
     claims: dict[str, Any] | None = None,
+    about: dict[str, dict[str, Any]] | None = None,
 ) -> list[str]:
     """Write the site that mystmd built in `site` to the new folder `out`; return what is wrong.
 
     `runs` holds the provenance of each chapter by its file name, `absent` the labels of chapters
     that could not be run, which others may mention, `claims` the `tolerances` of numbers and the
-    `broken` claims of this run. Addresses are relative, so the folder can be served under any path
-    or read from a disk.
+    `broken` claims of this run, `about` the minutes, device and profiles of each chapter.
+    Addresses are relative, so the folder can be served under any path or read from a disk.
     """
     config = json.loads((site / "config.json").read_text(encoding="utf-8"))
     prepare()
     shutil.copytree(THEME / "public", out)
-    shutil.copytree(site / "public", out / "build")
+    shutil.copytree(site / "public", out / "build", ignore=_copied)
     shutil.copy(site / "myst.xref.json", out)
     (out / ".nojekyll").touch()
     index, problems = config["projects"][0]["index"], []
@@ -69,8 +70,9 @@ def export(
         slug = page["slug"]
         base = "." if slug == index else "/".join([".."] * (1 + slug.count("/")))
         context = Context(Folder(site / "public", out, base), base, index, **known)
-        run = (runs or {}).get(Path(page["location"]).stem)
-        html = full_page(config, page, context, run=run)
+        stem = Path(page["location"]).stem
+        run = (runs or {}).get(stem)
+        html = full_page(config, page, context, run=run, about=(about or {}).get(stem))
         target = out / "index.html" if slug == index else out / slug / "index.html"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html, encoding="utf-8")
@@ -79,8 +81,33 @@ def export(
         problems += [
             f"{page['location']}: {problem}" for problem in dict.fromkeys(context.problems)
         ]
+    write_copies(pages, config, Folder(site / "public", out, ""), runs or {}, out / "notebooks")
     write_extras(pages, config, Context(Folder(site / "public", out, ""), "", index), out)
     return problems + broken_links(out)
+
+
+def _copied(_: str, names: list[str]) -> list[str]:
+    """The notebooks that readers get as copies, not as they are."""
+    return [n for n in names if n.endswith(".ipynb") and not n.startswith(copies.EXERCISES)]
+
+
+def write_copies(
+    pages: list[Node], config: Node, assets: Folder, runs: dict[str, dict[str, Any]], out: Path
+) -> None:
+    """The notebooks that run anywhere, and where a repository is known, what Binder needs."""
+    repository = config["projects"][0].get("github") or ""
+    commits = {run.get("commit") or "" for run in runs.values() if not run.get("dirty")}
+    commit = commits.pop() if len(commits) == 1 else ""
+    out.mkdir()
+    for page in pages:
+        if made := copies.of(page, assets.read, repository, commit, addresses.site_url(config)):
+            name = Path(page["location"]).name
+            (out / name).write_text(
+                json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8"
+            )
+    if repository:
+        made = copies.environment(repository, commit)
+        (out / "environment.yml").write_text(made, encoding="utf-8")
 
 
 def write_extras(pages: list[Node], config: Node, context: Context, out: Path) -> None:
@@ -106,13 +133,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="JSON file with each chapter's provenance")
     parser.add_argument("--absent", nargs="*", default=[], help="labels of missing chapters")
     parser.add_argument("--claims", type=Path, help="JSON file of tolerances and broken claims")
+    parser.add_argument("--about", type=Path, help="JSON file of minutes, device and profiles")
     given = parser.parse_args()
-    runs, claims = (
+    runs, claims, about = (
         json.loads(file.read_text(encoding="utf-8")) if file else None
-        for file in (given.runs, given.claims)
+        for file in (given.runs, given.claims, given.about)
     )
-    absent = frozenset(given.absent)
-    problems = export(given.site, given.out, runs=runs, absent=absent, claims=claims)
+    known = {"runs": runs, "absent": frozenset(given.absent), "claims": claims, "about": about}
+    problems = export(given.site, given.out, **known)
     sys.exit("\n".join(problems) or 0)
 
 

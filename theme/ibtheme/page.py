@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from . import boxes, nodes, outputs  # noqa: F401  (importing them registers their renderers)
+from . import boxes, copies, nodes, outputs  # noqa: F401  (renderers register themselves)
 from .addresses import address, site_url
 from .context import Context, Node
 from .html import join, tag
@@ -24,12 +24,19 @@ TEMPLATES = Environment(
 
 
 def full_page(
-    config: Node, page: Node, context: Context, *, run: dict[str, Any] | None = None, live: str = ""
+    config: Node,
+    page: Node,
+    context: Context,
+    *,
+    run: dict[str, Any] | None = None,
+    about: dict[str, Any] | None = None,
+    live: str = "",
 ) -> str:
     """The HTML of one page.
 
-    `run` is the provenance of its notebook, `live` the address of mystmd's reload socket. What is
-    wrong with the page is in `context.problems` afterwards.
+    `run` is the provenance of its notebook, `about` its minutes, device and profiles, `live` the
+    address of mystmd's reload socket. What is wrong with the page is in `context.problems`
+    afterwards.
     """
     if config["version"] != VERSION:
         raise ValueError(
@@ -37,7 +44,7 @@ def full_page(
         )
     project, front = config["projects"][0], page["frontmatter"]
     stem = Path(page["location"]).stem
-    exercises = stem.startswith("exercises-")  # to be filled in, not run
+    exercises = copies.to_fill_in(page)
     context.slug = page["slug"]
     context.chapter = front.get("enumerator")
     url, slugs = site_url(config), {entry.get("slug") for entry in entries(project)}
@@ -62,9 +69,11 @@ def full_page(
         contents=contents(project, page["slug"], context),
         around=neighbours(project, page["slug"], context),
         notation=context.href("/notation") if "notation" in slugs else None,
-        notebook=notebook(front, context),
-        command=f"ibbook run {stem}" if page["kind"] == "Notebook" and not exercises else None,
-        launch=launchers(project.get("github"), page),
+        stem=stem if page["kind"] == "Notebook" and not exercises else None,
+        exercises=notebook(front, context) if exercises else None,
+        repository=project.get("github"),
+        launch=copies.launchers(project.get("github") or "", stem),
+        about={"minutes": None, "profiles": []} | (about or {}),
         run=run,
         license=(project.get("license") or {}).get("content"),
         authors=[author["name"] for author in project.get("authors", [])],
@@ -127,13 +136,12 @@ def neighbours(project: Node, slug: str, context: Context) -> list[dict[str, str
 def lost(config: Node, context: Context) -> str:
     """The page that a host shows for an address that leads nowhere."""
     words = "The address may be old, or mistyped. Everything is in the contents, and in the search."
-    text = {"type": "paragraph", "children": [{"type": "text", "value": words}]}
     page = {
         "slug": "404",
         "location": "/404.md",
         "kind": "Article",
-        "frontmatter": {"title": "There is no such page", "description": "Nothing is here."},
-        "mdast": {"type": "root", "children": [text]},
+        "frontmatter": {"title": "There is no such page", "description": words},
+        "mdast": {"type": "root", "children": []},
     }
     return full_page(config, page, context)
 
@@ -147,19 +155,8 @@ def references(page: Node) -> list[dict[str, Any]]:
 
 
 def notebook(front: Node, context: Context) -> dict[str, str] | None:
-    """The address and the name of the executed notebook behind a page."""
+    """The address and the name of the notebook behind a page, as it is."""
     for export in front.get("exports", []):
         if export["format"] == "ipynb":
             return {"href": context.assets.url(export["url"]), "filename": export["filename"]}
     return None
-
-
-def launchers(github: str | None, page: Node) -> list[dict[str, str]]:
-    """Links that open a notebook elsewhere, once the book says where its repository is."""
-    if not github or page["kind"] != "Notebook":
-        return []
-    repository = github.removeprefix("https://github.com/").strip("/")
-    path = page["location"].lstrip("/")
-    binder = f"https://mybinder.org/v2/gh/{repository}/HEAD?labpath={path}"
-    colab = f"https://colab.research.google.com/github/{repository}/blob/main/{path}"
-    return [{"title": "Binder", "href": binder}, {"title": "Colab", "href": colab}]

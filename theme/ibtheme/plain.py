@@ -57,6 +57,8 @@ def _inline(node: Node, href: Href) -> str:
     if kind == "break":
         return "  \n"
     inner = _inner(node, href)
+    if kind == "captionNumber":
+        return f"**{inner.removesuffix(':')}.** "
     if kind in MARKS:
         return MARKS[kind] + inner + MARKS[kind]
     if kind in ELEMENTS:

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from mimetypes import guess_type
 from pathlib import Path
 
-from . import search
+from . import copies, search
 from .addresses import robots, sitemap
 from .context import Context
 from .page import entries, full_page
@@ -79,6 +79,10 @@ def answer(path: str) -> tuple[str, bytes]:
     pages = (json.loads(Content().read(f"/content/{slug}.json")) for slug in slugs)
     if path == "/search-records.js":
         return "text/javascript", search.script(pages, config).encode()
+    if path.startswith("/notebooks/"):
+        page = next(page for page in pages if page["location"].endswith(path.rpartition("/")[2]))
+        made = copies.of(page, Content().read, project.get("github") or "", "", "")
+        return "application/json", json.dumps(made).encode()
     slug = path.strip("/").removesuffix(".json") or project["index"]
     page = json.loads(Content().read(f"/content/{slug}.json"))
     if path.endswith(".json"):
