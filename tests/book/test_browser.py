@@ -266,7 +266,7 @@ def test_search_finds_a_word_of_each_chapter(published, tab):
             word
             for line in lines
             for word in line.lower().split()
-            if word.isalpha() and len(word) > 5
+            if word.isalpha() and len(word) > 5 and not word.endswith("s")  # and its plural
         }
         for address, lines in texts.items()
     }
@@ -283,8 +283,7 @@ def test_search_finds_a_word_of_each_chapter(published, tab):
         expect(
             tab.locator(f'#hits a[href^="..{address}"]').first, f"{word} in {address}"
         ).to_be_visible()
-        singular = re.compile(word.removesuffix("s").removesuffix("ie"), re.IGNORECASE)
-        expect(tab.locator("#hits mark").first).to_have_text(singular)
+        expect(tab.locator("#hits mark").first).to_have_text(re.compile(word, re.IGNORECASE))
         tab.keyboard.press("Escape")
         expect(tab.locator("#search")).to_be_hidden()
         sought += 1
