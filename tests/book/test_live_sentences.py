@@ -10,6 +10,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
 
+from ibbook.diffusion import cosine_alpha_bar, gaussian_bound, linear_alpha_bar, sqrt_alpha_bar
 from ibbook.figures import LIVE_MIME
 from ibbook.information import entropy, mutual_information
 from ibbook.objective import gaussian_kl
@@ -149,3 +150,18 @@ def test_walk_moves_the_picture_with_the_point(tab, address):
     expected = [low + share * (high - low) for share in (0.7, 0.7)]
     assert numbers(said(tab))[:2] == pytest.approx(expected, abs=0.05)
     assert tab.evaluate(picture) != before
+
+
+def test_diffusion_adds_up_what_its_steps_release(tab, address):
+    opened(tab, address, "diffusion")
+    data = FIGURES["diffusion"][0][LIVE_MIME]["data"]
+    for k, schedule in enumerate((linear_alpha_bar, cosine_alpha_bar, sqrt_alpha_bar)):
+        tab.locator(".stage select").select_option(index=k)
+        tab.locator(".stage input").press("End")
+        bounds = [
+            gaussian_bound(schedule(data["steps"]), data["variances"], reverse=reverse).steps
+            for reverse in ("exact", "fixed")
+        ]
+        _, _, released, paid, *sums = numbers(said(tab))
+        assert [released, paid] == pytest.approx([b[0].item() for b in bounds], abs=6e-5)
+        assert sums == pytest.approx([b.sum().item() for b in bounds], abs=6e-4)
