@@ -30,7 +30,7 @@
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       watch.unobserve(target);
-      start(target);
+      start(target).catch((error) => console.warn(`the picture stays: ${error}`));
     }
   }, { rootMargin: "400px" });
 
