@@ -16,6 +16,7 @@ from ibbook.book.course.sandbox import Limits
 from ibbook.book.folders import BookError
 
 ASSEMBLED = "assembled"
+STAMP = "timestamp.txt"
 # Ways around a test that runs in the student's own process; a person should read what uses them.
 SUSPICIOUS = re.compile(
     r"get_ipython|sys\.modules|\bbuiltins\b|__builtins__|\bctypes\b|_getframe|\bgc\.|\binspect\b"
@@ -68,7 +69,10 @@ def grade(course: Path, name: str, student: str, submissions: Path, limits: Limi
             done.status = "nothing handed in"
             return done
         whole = _assembled(path, given, done)
-        folder.store(course / ASSEMBLED / student / name / f"{name}.ipynb", whole)
+        place = course / ASSEMBLED / student / name
+        folder.store(place / f"{name}.ipynb", whole)
+        if (stamp := path.with_name(STAMP)).is_file():  # nbgrader reads there what came late
+            shutil.copy(stamp, place)
         _autograde(course, name, student, limits)
         _read_scores(course, name, student, done)
         _feedback(course, name, student, done)
@@ -102,7 +106,7 @@ def _handed_in(place: Path, name: str, given: NotebookNode, done: Graded) -> Pat
         path = min(likely, key=missing.get) if likely else found[0]
         done.repairs.append(f"the file was called {path.name}")
     if own.is_dir():
-        others = sorted(p.name for p in own.iterdir() if p != path)
+        others = sorted(p.name for p in own.iterdir() if p != path and p.name != STAMP)
         if others:
             done.repairs.append(f"left out: {', '.join(others)}")
     return path

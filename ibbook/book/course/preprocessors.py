@@ -40,7 +40,7 @@ class Run(NbGraderPreprocessor):
 
     cell = Float(DEFAULT.cell, help="seconds for a cell").tag(config=True)
     notebook = Float(DEFAULT.notebook, help="seconds for a notebook").tag(config=True)
-    memory = Float(DEFAULT.memory, help="GiB of addresses").tag(config=True)
+    memory = Float(DEFAULT.memory, help="GiB of data").tag(config=True)
     output = Int(DEFAULT.output, help="characters of a cell's output").tag(config=True)
 
     def preprocess(

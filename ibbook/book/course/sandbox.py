@@ -26,6 +26,7 @@ SYSTEM = [
     "/etc/fonts",
     "/etc/passwd",
 ]
+LIBRARIES = 16 << 30  # bytes of addresses that a torch built for CUDA may map besides its data
 
 # Root of a world of its own, then `ro PATH` and `rw PATH`, --, and a command. All of the old world
 # is gone before the command runs, and with it every right to bring it back.
@@ -65,7 +66,7 @@ exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
 class Limits(NamedTuple):
     """What student code may use.
 
-    `cell` and `notebook` are seconds, `memory` is GiB of addresses, `output` characters of a cell.
+    `cell` and `notebook` are seconds, `memory` GiB of data, `output` characters of a cell.
     """
 
     cell: float = 10
@@ -85,9 +86,10 @@ def command(work: Path, sockets: Path, limits: Limits, *, closed: bool) -> list[
         "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "JPY_PARENT_PID": "1",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }  # fmt: skip
+    data = int(limits.memory * 2**30)
     limited = [
-        "prlimit", f"--as={int(limits.memory * 2**30)}", f"--fsize={64 << 20}", "--nofile=512",
-        "--core=0", *(["--nproc=2048"] if closed else []),  # else those of the user's desktop count
+        "prlimit", f"--data={data}", f"--as={data + LIBRARIES}", "--core=0",
+        f"--fsize={64 << 20}", "--nofile=512", *(["--nproc=2048"] if closed else []),  # else those of the user's desktop count
         "env", "-i", *(f"{name}={value}" for name, value in environment.items()),
     ]  # fmt: skip
     if not closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,8 @@ def graded(course, fill, hand_in, request):
         gone.cells.append(new_code_cell("heads_test = 3"))
         hand_in("deletes_tests", gone)
         (course / "submitted" / "empty-handed").mkdir()
+        stamp = course / "submitted" / "elsewhere" / coin.NAME / "timestamp.txt"
+        stamp.write_text("2027-01-31 23:59:00 UTC")
         start = time.monotonic()
         code = main(["course", "grade", "1", "--course", str(course), "--cell-timeout", "3"])
     assert code == 1  # one file is no notebook
@@ -147,8 +150,10 @@ def test_student_code_sees_neither_the_course_nor_the_network(graded):
     assert scores(graded["reads"]) == FULL
 
 
-def test_what_was_repaired_or_could_not_be_is_named(graded):
+def test_what_was_repaired_or_could_not_be_is_named(graded, course):
     assert scores(graded["elsewhere"]) == FULL
+    assert "left out" not in graded["elsewhere"]["repairs"]
+    assert _came(course, "elsewhere") == datetime(2027, 1, 31, 23, 59)
     assert "the file was called My solution (2).ipynb" in graded["elsewhere"]["repairs"]
     assert scores(graded["deletes_tests"]) == FULL
     assert "heads-hidden was missing: put back" in graded["deletes_tests"]["repairs"]
@@ -156,6 +161,14 @@ def test_what_was_repaired_or_could_not_be_is_named(graded):
     assert graded["empty-handed"]["status"] == "nothing handed in"
     assert graded["broken"]["score"] == graded["empty-handed"]["score"] == ""
     assert "get_ipython" in graded["displays_its_own_grade"]["look"]
+
+
+def _came(course: Path, student: str) -> datetime:
+    """When nbgrader thinks that this work was handed in."""
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
+        return book.find_submission(coin.NAME, student).timestamp
 
 
 def test_variants_keep_their_numbers_and_the_course_keeps_the_ids(graded, course):
