@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from ibbook.diffusion import cosine_alpha_bar, gaussian_bound, linear_alpha_bar, sqrt_alpha_bar
 from ibbook.figures import LIVE_MIME
 from ibbook.information import entropy, mutual_information
+from ibbook.linear_gaussian import collapse_threshold
 from ibbook.objective import gaussian_kl
 from ibbook.rate_distortion import blahut_arimoto, gaussian_rate
 from tests.book.live_pages import FIGURES, drag, numbers, opened, said, served_figures
@@ -165,3 +167,18 @@ def test_diffusion_adds_up_what_its_steps_release(tab, address):
         _, _, released, paid, *sums = numbers(said(tab))
         assert [released, paid] == pytest.approx([b[0].item() for b in bounds], abs=6e-5)
         assert sums == pytest.approx([b.sum().item() for b in bounds], abs=6e-4)
+
+
+def test_thresholds_rise_with_the_penalty(tab, address):
+    opened(tab, address, "thresholds")
+    data = FIGURES["thresholds"][0][LIVE_MIME]["data"]
+    loadings = torch.tensor(data["loadings"], dtype=torch.float64)
+    cov = loadings @ loadings.T + data["floor"] * torch.eye(len(loadings), dtype=torch.float64)
+    slider = tab.locator(".stage input").last
+    for key in ("Home", "PageUp"):
+        slider.press(key)
+        l2 = slider.evaluate("i => i.valueAsNumber")
+        found = [float(x) for x in re.findall(r"threshold ([\d.]+)", said(tab))]
+        kinds = ("full", "diagonal", "isotropic", data["fixed"])
+        wanted = [collapse_threshold(cov, noise=kind, l2=l2).item() for kind in kinds]
+        assert found == pytest.approx(wanted, abs=0.06, rel=1e-4)
