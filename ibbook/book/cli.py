@@ -132,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     kept.add_argument("name", metavar="NAME", help="such as 04-vib-full-seed-0")
     book = add("book", _book, "run the chapters that changed and build the site")
+    book.add_argument("--pdf", action="store_true", help="print it too, with Chromium")
     stored = add("notebooks", _notebooks, "write chapters' runs into chapters/, with outputs")
     stored.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: every chapter")
     for command, limit in ((one, None), (book, CELL_TIMEOUT), (stored, CELL_TIMEOUT)):
@@ -254,7 +255,7 @@ def _keep(options: argparse.Namespace) -> None:
 
 
 def _book(options: argparse.Namespace) -> int:
-    from ibbook.book import site
+    from ibbook.book import pdf, site
 
     done, failures = _run_all(options.cell_timeout)
     try:
@@ -268,6 +269,8 @@ def _book(options: argparse.Namespace) -> int:
         failures["the site"] = str(error)
     else:
         _say(f"The book is in {pages}. To read it: make serve")
+        if options.pdf:
+            _say(f"On paper: {len(pdf.write(pages))} files in {pages / 'pdf'}")
         rows = chapters.recorded_in(map(runs.executed, done.values()))
         lost = broken(claims(root()), rows.values())
         if not failures:  # else numbers of the ledger are missing for a reason that is named

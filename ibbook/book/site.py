@@ -103,7 +103,7 @@ def _build(
     for path in missing:
         with suppress(BookError):  # a damaged notebook of a chapter that is missing anyway
             absent |= recorded_in([path] if path.exists() else []).keys()
-    said = _run([_tool("myst"), "build", "--site"], stage, timeout)
+    said = run_tool([_tool("myst"), "build", "--site"], stage, timeout)
     unusual = [line for line in said.splitlines() if line.strip() and not USUAL.match(line)]
     expected = absent | rows.keys()  # mystmd does not know that cells record numbers
     faults = _misread(stage)
@@ -116,7 +116,7 @@ def _build(
     export = [sys.executable, "-m", "ibtheme.export", "--runs", "runs.json"]
     export += ["--claims", "claims.json", "--about", "about.json", "--absent", *sorted(absent)]
     export += ["--", "_build/site", str(fresh)]
-    _refuse(faults + _run(export, stage, timeout).strip().splitlines())
+    _refuse(faults + run_tool(export, stage, timeout).strip().splitlines())
     for path in verify.reports(source):  # at an address that stays, for a badge elsewhere
         (fresh / "verify").mkdir(exist_ok=True)
         for file in (path, path.with_suffix(".svg")):
@@ -296,7 +296,7 @@ def _tool(name: str) -> str:
     return found
 
 
-def _run(command: list[str], folder: Path, timeout: float) -> str:
+def run_tool(command: list[str], folder: Path, timeout: float) -> str:
     """All that a command prints; when it takes too long it ends with everything it started."""
     process = subprocess.Popen(
         command,

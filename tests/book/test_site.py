@@ -714,7 +714,7 @@ def test_a_build_that_was_killed_between_its_renames_leaves_the_site_of_before(b
     shutil.rmtree(folder / "_build", ignore_errors=True)
     built.mkdir(parents=True)
     (built / "mark").touch()
-    monkeypatch.setattr(site, "_run", lambda *_: "")
+    monkeypatch.setattr(site, "run_tool", lambda *_: "")
     with pytest.raises(site.SiteError, match="mystmd wrote nothing"):
         site.build(notebooks, {}, source=folder)
     assert (folder / "_build" / "html" / "mark").exists()
@@ -724,7 +724,7 @@ def test_a_build_that_hangs_is_ended_with_its_children(tmp_path):
     script = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); time.sleep(60)"
     start = time.monotonic()
     with pytest.raises(site.SiteError, match=r"took more than 0\.5 s"):
-        site._run([sys.executable, "-c", script], tmp_path, 0.5)
+        site.run_tool([sys.executable, "-c", script], tmp_path, 0.5)
     assert time.monotonic() - start < 20
 
 
@@ -732,7 +732,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from ibbook.book import site
-site._run(["sh", "-c", f"sleep 300 & echo $$ $! > {sys.argv[1]}.part; mv {sys.argv[1]}.part "
+site.run_tool(["sh", "-c", f"sleep 300 & echo $$ $! > {sys.argv[1]}.part; mv {sys.argv[1]}.part "
            f"{sys.argv[1]}; wait"], Path("."), 300)
 """
 
@@ -748,7 +748,7 @@ def test_what_a_killed_build_started_ends_too(tmp_path):
 
 def test_a_silent_failure_is_still_one(tmp_path):
     with pytest.raises(site.SiteError, match="ended with status 3"):
-        site._run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, 30)
+        site.run_tool([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, 30)
 
 
 def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
