@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import doctest
 import importlib
+import io
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ibbook.book import site
 from tests.book import sample_book
@@ -232,16 +234,26 @@ def picture(data: dict, metadata: dict, here: context.Context) -> str:
 
 
 def test_a_figure_has_one_picture_for_light_and_one_for_dark_pages():
-    dark = PIXEL + b"dark"
+    dark = io.BytesIO()
+    Image.new("RGB", (1, 1), (18, 22, 27)).save(dark, "PNG")
     here = context.Context(Memory(**{"a.png": PIXEL}))
     alt = "A curve that falls from 1 to 0."
     data = {"image/png": {"path": "/a.png"}, "text/plain": {"content": alt}}
     shown = picture(
         data,
-        {"image/png": {"width": 720}, "ibbook": {"dark": base64.b64encode(dark).decode()}},
+        {
+            "image/png": {"width": 720},
+            "ibbook": {"dark": base64.b64encode(dark.getvalue()).decode()},
+        },
         here,
     )
-    assert here.assets.files["saved1.png"] == dark
+    saved = [here.assets.files[f"saved{i}.webp"] for i in (1, 2)]
+    for made, source in zip(saved, (PIXEL, dark.getvalue()), strict=True):
+        assert b"VP8L" in made[:20], "lossless"
+        shown_pixel, pixel = (
+            Image.open(io.BytesIO(file)).convert("RGBA") for file in (made, source)
+        )
+        assert shown_pixel.tobytes() == pixel.tobytes()
     images = re.findall(r"<img[^>]*>", shown)
     assert [re.search('class="([^"]*)"', image)[1] for image in images] == ["for-light", "for-dark"]
     assert all(f'alt="{alt}"' in image and 'width="720"' in image for image in images)
