@@ -5,6 +5,7 @@ The real book is the site in `IBBOOK_SITE`, or one built here from the committed
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -180,6 +182,11 @@ def test_every_page(published, browser, axe):
     for page in watched(browser, WIDE, "light"):
         for address in ["/", *published.pages]:
             page.goto(published.address + address)
+            weight, early = first_load(page, published.folder)
+            if weight > 200_000:
+                faults.append(f"{address}: its first load is {weight / 1000:.0f} kB")
+            if early > 120:
+                faults.append(f"{address}: {early} formulas are laid out before they are in view")
             settle(page)
             for check in (
                 "alts()",
@@ -210,6 +217,22 @@ def test_every_page(published, browser, axe):
             faults += [f"{address}: {fault}" for fault in violations(page, axe)]
     assert not faults, "\n".join(faults)
     assert len(cards) > 2
+
+
+def first_load(page: Page, folder: Path) -> tuple[int, int]:
+    """Bytes that a new reader's browser asks for, texts packed, and the formulas it lays out."""
+    asked, early = page.evaluate(
+        """[[location.href, ...performance.getEntriesByType('resource').map(({ name }) => name)],
+          [...document.querySelectorAll('main .katex')].filter((formula) => (
+            formula.checkVisibility({ contentVisibilityAuto: true }))).length]"""
+    )
+    weight = 0
+    for address in asked:
+        file = folder / unquote(urlsplit(address).path).lstrip("/")
+        content = (file / "index.html" if file.is_dir() else file).read_bytes()
+        packed = file.suffix in {"", ".css", ".js", ".svg", ".json"}
+        weight += len(gzip.compress(content, 6) if packed else content)
+    return weight, early
 
 
 # formulas and code are many elements of few kinds, all of which the sample's page has
