@@ -156,9 +156,9 @@ def settle(page: Page) -> None:
           all('img').forEach((img) => { img.loading = 'eager'; });
         }"""
     )
-    page.wait_for_function(
-        """[...document.images].filter((img) => img.checkVisibility())
-           .every((img) => img.complete && img.naturalWidth)"""
+    page.evaluate(
+        """() => Promise.all(
+          [...document.images].filter((img) => img.checkVisibility()).map((img) => img.decode()))"""
     )
     page.evaluate(CHECKS)
 
@@ -489,7 +489,7 @@ def test_only_what_is_too_wide_takes_focus(sample, browser):
         expect(short).not_to_have_attribute("tabindex", "0")
         page.locator("#eq-s-long .scroll").focus()
         page.keyboard.press("ArrowRight")
-        page.wait_for_function("document.activeElement.scrollLeft > 0")
+        expect(page.locator(":focus")).not_to_have_js_property("scrollLeft", 0)
 
 
 def test_copy_gives_the_code_without_line_numbers(sample, tab):
