@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -29,6 +30,10 @@ from ibbook.book.processes import guard
 # Variables of the caller that would change what cells compute, print or draw.
 OWN = ("PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONIOENCODING")
 OWN += ("FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
+
+
+# The guards of the kernels that each thread waits for.
+_guards: dict[int, list[subprocess.Popen]] = {}
 
 
 class ChapterError(RuntimeError):
@@ -54,7 +59,7 @@ def execute(
     """The executed notebook without papermill's and the kernel's timings and paths."""
     profile = output.with_name(".ipython")
 
-    guards: list[subprocess.Popen] = []
+    guards = _guards[threading.get_ident()] = []
     own = {"environment": _environment(chapter.book, profile), "guards": guards}
     kernel = type("Kernel", (_ThisInterpreter,), own)
 
@@ -86,6 +91,7 @@ def execute(
     except RuntimeError as error:
         raise _failure(chapter, output, f"its kernel stopped ({error})") from None
     finally:
+        del _guards[threading.get_ident()]
         for waiting in guards:
             waiting.communicate()
         shutil.rmtree(profile, ignore_errors=True)
@@ -99,6 +105,15 @@ def execute(
     for name in ("papermill", "language_info"):
         result.metadata.pop(name, None)
     return result
+
+
+def stop(thread: int) -> None:
+    """End the kernels that a thread of this process waits for; its chapter then fails.
+
+    >>> stop(0)
+    """
+    for waiting in _guards.get(thread, ()):
+        waiting.stdin.close()
 
 
 def joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:

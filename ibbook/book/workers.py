@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ from ibbook import _origin
 from ibbook._paths import given
 from ibbook.book.chapters import Chapter
 from ibbook.book.folders import BookError, root
-from ibbook.book.kernels import ChapterError
+from ibbook.book.kernels import ChapterError, stop
 from ibbook.book.keys import inputs
 from ibbook.book.parameters import Value
 from ibbook.book.runs import Changed, make
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 ANSWER_SECONDS = 30  # for a scheduler to answer, and for its first worker to come
+LOOK_SECONDS = 1.0  # between two looks at whether a run is still wanted
 # One run at a time is assigned to a worker, so that none is blamed for the death of another's;
 # a run that kills its worker twice is given up; no variable of threads is set behind our back.
 OPTIONS = {
@@ -51,7 +53,7 @@ def local(count: int, threads: int, folder: Path) -> Iterator[Client]:
                 memory_limit=0,  # it would not count the kernel, which has most of the memory
                 env={"OMP_NUM_THREADS": str(threads)},
                 local_directory=str(folder),
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a free port, for this machine alone
                 silence_logs=logging.CRITICAL,
             )
         )
@@ -142,7 +144,8 @@ def attempt(
         chapter = _chapter(book, name)
         if found := differences(depends, inputs(chapter, depends["parameters"])):
             raise Changed(f"worker {get_worker().address} has {found}; {REMEDY}")
-        about = make(chapter, depends, changed, work, cell_timeout=cell_timeout)
+        with _while_wanted():
+            about = make(chapter, depends, changed, work, cell_timeout=cell_timeout)
         return {"about": about, "notebook": (work / f"{name}.ipynb").read_bytes()}
     except ChapterError as error:
         return {"reason": str(error), "traceback": error.traceback, "again": error.cell == 0}
@@ -152,6 +155,29 @@ def attempt(
         return {"reason": _told(error), "traceback": traceback.format_exc()}
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _while_wanted() -> Iterator[None]:
+    """End the kernel of this task when nobody waits for it: its client was stopped, or is lost."""
+    from distributed import get_worker
+
+    worker, thread = get_worker(), threading.get_ident()
+    task, over = worker.get_current_task(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_SECONDS):
+            known = worker.state.tasks.get(task)
+            if known is None or known.state == "cancelled":
+                stop(thread)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _inputs(book: str, name: str) -> dict[str, Any]:

@@ -1,10 +1,15 @@
-"""Sweeps with real processes: workers, kernels and clients that are killed, and what is left."""
+"""Sweeps with real processes: workers, kernels and clients that are killed, and what is left.
+
+The scheduler and its workers are started as the page on rerunning says, and its commands run here.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -14,17 +19,26 @@ import threading
 import time
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 
 from ibbook.book import runs, workers
-from ibbook.book.chapters import read
+from ibbook.book.chapters import find, notebook, numbers_in, read
 from ibbook.book.cli import main
 from ibbook.book.parameters import resolve
 from ibbook.book.runs import folder
 from tests.book.coin import written
 
+ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+PAGE = (ROOT / "chapters" / "rerun.md").read_text(encoding="utf-8")
+LINES = [
+    line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.S) for line in block.splitlines()
+]
+SCHEDULER, WORKER = (line for line in LINES if line.startswith("dask "))
+SHOWN = set(re.findall(r"--y (\S+\.\w+)", PAGE))  # numbers that are drawn
+ADDRESS = "tcp://127.0.0.1:8786"
 # Each execution leaves a file: kind and number, its process, and in it the worker's process.
 PARAMETERS = """\
 kind: str = "good"  # what happens {"good", "raises", "hangs", "hangs-once", "waits"}
@@ -66,6 +80,18 @@ def shared(place) -> Path:
     (book / "chapters").mkdir(parents=True)
     (book / "data").mkdir()
     written(book, "01-coin", *CELLS, parameters=PARAMETERS)
+    for name in ("03-information-bottleneck", "05-beta-vae"):  # as the page names them
+        (cell,) = (
+            c
+            for c in notebook(find(name, ROOT)).cells
+            if "parameters" in c.metadata.get("tags", ())
+        )
+        records = "".join(f"record('{name}', 1, 'Number')\n" for name in sorted(SHOWN))
+        imported = "from ibbook.book import record\n"
+        made = written(book, name, imported + records, parameters=cell.source + "\n")
+        nbformat.write(notebook(made), made.stored)
+    shutil.copytree(ROOT / "chapters" / "profiles", book / "chapters" / "profiles")
+    shutil.copy(ROOT / "Makefile", book)
     return book
 
 
@@ -141,8 +167,8 @@ def answers(address: str) -> bool:
 def scheduler(place):
     """The address of a scheduler without workers, started by hand as the page says."""
     address = f"tcp://127.0.0.1:{free_port()}"
-    command = f"dask scheduler --host 127.0.0.1 --port {address.rpartition(':')[2]} --no-dashboard"
-    process = started([BIN / "dask", *command.split()[1:]], cwd=place, stderr=subprocess.DEVNULL)
+    command = SCHEDULER.replace("8786", address.rpartition(":")[2]).split()
+    process = started([BIN / "dask", *command[1:]], cwd=place, stderr=subprocess.DEVNULL)
     yield address
     end(process)
 
@@ -151,9 +177,9 @@ def hired(scheduler: str, at: Path, count: int, **environment: str) -> subproces
     """Workers that start in a folder of their own, knowing nothing of the caller's variables."""
     at.mkdir()
     known = {name: value for name, value in os.environ.items() if name != "IBBOOK_RUNS"}
-    command = f"dask worker {scheduler} --nworkers {count} --nthreads 1 --memory-limit 0"
+    command = WORKER.replace(ADDRESS, scheduler).replace("--nworkers 2", f"--nworkers {count}")
     return started(
-        [BIN / "dask", *command.split()[1:], "--no-dashboard"],
+        [BIN / "dask", *command.split()[1:]],
         cwd=at,
         env=known | {"TMPDIR": str(at)} | environment,
         stderr=subprocess.DEVNULL,
@@ -271,6 +297,20 @@ def test_a_disk_that_is_full_is_named_and_nothing_half_written_is_served(coin, c
     assert runs.whole(target)
 
 
+def test_the_kernels_of_a_client_that_left_are_stopped_and_its_workers_stay(
+    coin, cluster, tmp_path
+):
+    request = [BIN / "ibbook", *coin, "-p", "kind", "hangs", "--grid", "number=6"]
+    process = started([*request, "--scheduler", cluster], stderr=subprocess.PIPE)
+    kernel, worker = wait(lambda: begun(tmp_path, "hangs", 6))[0]
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "Traceback" not in said
+    wait(lambda: gone(kernel))
+    assert not gone(worker)
+
+
 def test_a_worker_of_another_version_is_named_before_anything_runs(
     coin, cluster, place, tmp_path, capsys
 ):
@@ -323,6 +363,7 @@ def test_sweeps_share_the_work_and_go_on_where_one_was_killed_or_interrupted(
     assert two[1].returncode == 130
     assert said.splitlines()[-1] == "ibbook: interrupted; nothing half-written was left"
     assert "Traceback" not in said
+    assert "Warning" not in said
     wait(lambda: gone(*(one.pid for one in below)))
     done = [where({"kind": "waits", "number": number}, tmp_path) for number in range(6)]
     assert [runs.whole(run) for run in done] == [True] * 5 + [False]
@@ -333,3 +374,53 @@ def test_sweeps_share_the_work_and_go_on_where_one_was_killed_or_interrupted(
     assert all(map(runs.whole, done))
     times = [len(begun(tmp_path, "waits", number)) for number in range(6)]
     assert times == [1 + (number in (lost, 5)) for number in range(6)]
+
+
+def test_each_command_of_the_page_runs(cluster, shared, monkeypatch, capsys):
+    """On chapters of the same names and parameters, whose cells are short."""
+    monkeypatch.setenv("IBBOOK_ROOT", str(shared))
+    monkeypatch.delenv("IBBOOK_RUNS", raising=False)
+    monkeypatch.chdir(shared)
+    (rows,) = re.findall(r":filename: runs.csv\n(.*?)```", PAGE, re.S)
+    Path("runs.csv").write_text(rows)
+    table = re.findall(r"^\| .* \| `(ibbook .*)` \|$", PAGE, re.M)
+    assert (len(table), len(LINES)) == (5, 16)
+    for line in [*table, *LINES]:
+        program, *arguments = shlex.split(line.replace(ADDRESS, cluster))
+        if program == "ibbook":
+            if arguments[0] == "sweep" and not {"--scheduler", "--workers"} & set(arguments):
+                arguments += ["--scheduler", cluster]
+            assert main(arguments) in (0, None), line
+        elif program != "dask":
+            program = BIN / program if (BIN / program).exists() else program
+            subprocess.run([program, *arguments], check=True, capture_output=True)
+        if line.startswith("rm "):
+            left = {path.name for path in Path("_build", "runs").iterdir()}
+            assert left == {"05-beta-vae"}
+    assert not Path("_build").exists()
+    made = {path.name for path in shared.iterdir()}
+    assert {"out.ipynb", "table.csv", "starts.svg", "ib.bit_critical_beta.png"} <= made
+    out, said = capsys.readouterr()
+    assert "ib.random_best (nats) against starts (mean of 2 runs" in out
+    assert "quicker in one run" not in said
+
+
+def test_the_page_draws_numbers_that_the_chapter_records():
+    stored = find("03-information-bottleneck", ROOT).stored
+    assert {row["name"] for row in numbers_in(stored)} >= SHOWN != set()
+
+
+def test_the_pages_recipe_asks_slurm_for_one_run_on_eight_cores_and_a_gpu(tmp_path):
+    recipe = re.findall(r"```python\n(.*?)```", PAGE, re.S)[0]
+    (tmp_path / "recipe.py").write_text(recipe)
+    known = os.environ | {"HOME": str(tmp_path)}  # dask-jobqueue writes its settings there
+    command = [sys.executable, "recipe.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=known, check=True, capture_output=True, text=True, timeout=300
+    )
+    for part in (
+        "#SBATCH -p gpu\n", "#SBATCH -A ib\n", "#SBATCH --cpus-per-task=8\n", "#SBATCH --mem=15G\n",
+        "#SBATCH -t 04:00:00\n", "#SBATCH --gres=gpu:1\n", "source .venv/bin/activate\n",
+        "export OMP_NUM_THREADS=8\n", " --nthreads 1 ", " --lifetime 3h50m ",
+    ):  # fmt: skip
+        assert part in done.stdout, part
