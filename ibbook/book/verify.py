@@ -219,9 +219,8 @@ def section(book: Path) -> str:
     text = ""
     for path, report in found.items():
         text += f"![{summary(report)}]({path.with_suffix('.svg').name})\n\n"
-        text += (
-            f"{cell(report['system'])}, {cell(report['processor'])}; {when} UTC, commit `{at}`. "
-        )
+        where = f"{cell(report['system'])}, {cell(report['processor'])}"
+        text += f"{where}; {when(report)} UTC, commit {at(report)}. "
         text += f"[Every number]({path.name}).\n\n"
         text += table(["chapter", "run time", *KINDS], lines(report)) + "\n"
         text += "".join(f"- {cell(fault)}\n" for fault in faults(report)) + "\n"

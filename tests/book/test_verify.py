@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ibbook.book import verify
+from ibbook.book import markup, verify
 from ibbook.book.cli import main
 from ibbook.book.folders import checkpoints, run_store
 from ibbook.book.records import Record
@@ -75,6 +75,12 @@ def test_every_number_is_rerun_from_a_clean_state_and_compared(stored, book, cap
     report = json.loads(path.read_text())
     assert [number["kind"] for number in report["numbers"]] == ["different"]
     assert verify.reports(book) == {path: report}
+    page = verify.section(book)
+    assert f"{report['finished'][:10]} {report['finished'][11:16]} UTC, commit none. [Every" in page
+    assert f"({system}.svg)" in page
+    assert "| 01-coin | " in page
+    assert "- `coin.bias: committed 0.75, now 0.25, and 0.02 is admitted`" in page
+    assert list(markup.faults(page)) == []
     picture = ElementTree.fromstring(path.with_suffix(".svg").read_text())
     assert "1 different" in "".join(picture.itertext())
 
