@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from ibbook._origin import sha256
@@ -16,6 +19,7 @@ from ibbook.training import Ensemble, model
 from ibbook.training import models as shipped
 
 ROOT = Path(__file__).parents[2]
+SHIPPED = sorted(models.recipes(ROOT))
 TRAINING = """\
 from ibbook.datasets import load
 from ibbook.networks import mlp
@@ -98,3 +102,24 @@ def test_a_damaged_list_of_recipes_is_named(book):
         BookError, match=r"recipes\.toml cannot be read .* table with ensemble and after"
     ):
         models.recipes(book)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_an_exercise_starts_from_the_models_of_each_chapter(name, capsys):
+    """Its solution, after the chapter's imports, with hardly any training."""
+    text = (ROOT / "chapters" / f"{name}.md").read_text()
+    (code,) = re.findall(rf"```python\n([^`]*model\(\"{name}\"\).*?)```", text, re.DOTALL)
+    imports = [
+        node
+        for cell in nbformat.read(ROOT / "chapters" / f"{name}.ipynb", as_version=4).cells
+        if cell.cell_type == "code"
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    space: dict = {}
+    exec(compile(ast.Module(imports, []), name, "exec"), space)
+    exec(re.sub(r"steps=\d+", "steps=2", code), space)
+    assert isinstance(space["trained"], Ensemble)
+    assert model(name).stat().st_size < models.LARGEST
+    assert space["trained"].history["step"].max() > 100
+    assert capsys.readouterr().out
