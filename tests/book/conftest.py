@@ -68,3 +68,12 @@ def axe() -> str:
     if not script.is_file():
         prepare.install()
     return script.read_text()
+
+
+@pytest.fixture(scope="session")
+def html_validate() -> Path:
+    """The checker of HTML, which node runs; npm brings it where it is not installed yet."""
+    script = prepare.THEME / "node_modules" / "html-validate" / "bin" / "html-validate.mjs"
+    if not script.is_file():
+        prepare.install()
+    return script

@@ -10,6 +10,9 @@ import io
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -77,6 +80,53 @@ def test_no_solution_and_no_hidden_test_is_anywhere_in_the_site(book):
     assert {line: found[line] for line in secret & found.keys()} == {}
     endings = {Path(file).suffix for line in shown for file in found[line]}
     assert endings >= {".html", ".json", ".ipynb"}  # the search does find what is there
+
+
+def without_formulas(html: str) -> str:
+    """A page without what KaTeX wrote: it is most of the page, and the same everywhere."""
+    kept, end = [], 0
+    for formula in re.finditer('<span class="katex">', html):
+        if formula.start() < end:
+            continue
+        kept.append(html[end : formula.start()])
+        depth = 0
+        for mark in re.compile(r"<(/?)span\b[^>]*>").finditer(html, formula.start()):
+            depth += -1 if mark[1] else 1
+            if not depth:
+                end = mark.end()
+                break
+    return "x".join([*kept, html[end:]])
+
+
+def test_a_page_is_cut_at_its_formulas_only():
+    formula = '<span class="katex"><span><span>1</span></span></span>'
+    assert without_formulas(f"<p>a{formula}b{formula}</p>") == "<p>axbx</p>"
+
+
+# inline styles are KaTeX's and pandas', dots are in the names of numbers, code may end in blanks
+HTML_RULES = {"no-inline-style": "off", "long-title": "off", "no-trailing-whitespace": "off"}
+HTML_RULES |= {"valid-id": ["error", {"relaxed": True}]}
+
+
+def test_every_page_is_sound_html(published, html_validate, tmp_path):
+    (tmp_path / "rules.json").write_text(
+        json.dumps({"root": True, "extends": ["html-validate:recommended"], "rules": HTML_RULES})
+    )
+    for number, file in enumerate(sorted(published.folder.rglob("*.html"))):
+        name = f"{number}-{file.parent.name}-{file.name}"
+        (tmp_path / name).write_text(without_formulas(file.read_text()))
+    done = subprocess.run(
+        [
+            shutil.which("node", path=str(Path(sys.executable).parent)) or "node",
+            str(html_validate),
+            *("--config", "rules.json", "--formatter", "text", "*.html"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout[:3000] + done.stderr
 
 
 @pytest.fixture(params=["sample", "book"])

@@ -26,7 +26,9 @@ def details(node: Node, context: Context) -> Markup:
 @renders("proof")
 def proof(node: Node, context: Context) -> Markup:
     kind = node.get("kind", "proof")
-    return _box(node, classes("theorem", kind), *_named(node, kind, context))
+    return _box(
+        node, classes("theorem", kind if kind != "theorem" else None), *_named(node, kind, context)
+    )
 
 
 @renders("exercise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from .context import Context, Node
 from .html import join, tag
 
 VERSION = 3  # of mystmd's page data
+AMPERSAND = re.compile(r"&(?!#?\w+;)")  # mystmd leaves those of the names of authors
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -149,9 +151,10 @@ def lost(config: Node, context: Context) -> str:
 def references(page: Node) -> list[dict[str, Any]]:
     """The works that a page cites, in the order in which it does."""
     cite = (page.get("references") or {}).get("cite") or {}
-    return [
-        {"key": key, "html": Markup(cite["data"][key]["html"])} for key in cite.get("order", [])
-    ]
+    works = {
+        key: AMPERSAND.sub("&amp;", cite["data"][key]["html"]) for key in cite.get("order", [])
+    }
+    return [{"key": key, "html": Markup(html)} for key, html in works.items()]
 
 
 def notebook(front: Node, context: Context) -> dict[str, str] | None:
