@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 import yaml
+from fontTools.ttLib import TTFont
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -796,6 +797,29 @@ def test_the_live_server_shows_the_same_pages(built, tmp_path, monkeypatch):
     assert "QUJD" not in serve.answer("/sample.json")[1].decode()
 
 
+def glyphs(font: Path) -> set[int]:
+    with TTFont(font) as opened:
+        return set(opened.getBestCmap())
+
+
+def test_fonts_hold_the_letters_of_the_pages_and_no_more(built):
+    letters = set(map(ord, unescape((built / "sample" / "index.html").read_text())))
+    whole = ROOT / "theme" / "public"
+    for font in (
+        *(built / "fonts").glob("*.woff2"),
+        built / "katex/fonts/KaTeX_Main-Regular.woff2",
+    ):
+        was, now = glyphs(whole / font.relative_to(built)), glyphs(font)
+        assert letters & was <= now < was
+    text = [font.stat().st_size for font in (built / "fonts").glob("*.woff2")]
+    assert len(text) == 3
+    assert sum(text) < 50_000
+    assert "Open Font License" in (built / "fonts" / "LICENSE").read_text()
+    styles = (built / "theme" / "book.css").read_text()
+    for url in re.findall(r'url\("?(.*?)"?\)', styles):
+        assert (built / "theme" / url).is_file(), url
+
+
 # ---- configuration
 
 
@@ -820,7 +844,11 @@ def test_both_configurations_extend_the_book():
 
 def test_nothing_in_the_theme_names_another_host():
     files = [
-        *(f for f in (ROOT / "theme" / "public").glob("[!k]*/*.*") if f.suffix != ".png"),
+        *(
+            f
+            for f in (ROOT / "theme" / "public").glob("[!k]*/*.*")
+            if f.suffix in (".css", ".js", ".svg")
+        ),
         ROOT / "theme" / "ibtheme" / "page.html",
     ]
     for file in files:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import addresses, copies, search
+from . import addresses, copies, fonts, search
 from .context import Context, Node
 from .links import broken_links
 from .page import full_page, lost
@@ -83,6 +83,7 @@ def export(
         ]
     write_copies(pages, config, Folder(site / "public", out, ""), runs or {}, out / "notebooks")
     write_extras(pages, config, Context(Folder(site / "public", out, ""), "", index), out)
+    fonts.cut(out, THEME / "node_modules" / ".cache" / "fonts")
     return problems + broken_links(out)
 
 

@@ -300,7 +300,7 @@ def cell(node: Node, context: Context) -> Markup:
     align = node.get("align")
     inner = children(node, context)
     if node.get("header") and not _words(node).strip():
-        inner = tag("span", inner, role="math", aria_label=_formula(node))
+        inner = tag("div", inner, role="math", aria_label=_formula(node))
     return tag(
         "th" if node.get("header") else "td",
         inner,
@@ -345,7 +345,7 @@ def container(node: Node, context: Context) -> Markup:
     code = [part for part in inner if is_cell and part["type"] == "code"]
     rest, recorded = records.lifted(part for part in inner if part not in code)
     if node.get("kind") == "quote":
-        return tag("div", join(render(part, context) for part in rest), class_="epigraph")
+        return tag("figure", join(render(part, context) for part in rest), class_="epigraph")
     figure = tag(
         "figure",
         join(render(part, context) for part in rest),

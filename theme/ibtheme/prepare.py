@@ -1,4 +1,4 @@
-"""Fetch the one thing the theme does not hold itself: KaTeX's style sheet and fonts.
+"""Fetch what the theme does not hold itself: KaTeX's style sheet and fonts, the text's font.
 
 mystmd bundles KaTeX 0.15.6, and a formula only looks right with the style sheet of that version.
 """
@@ -13,20 +13,26 @@ from pathlib import Path
 
 THEME = Path(__file__).resolve().parents[1]
 KATEX = THEME / "public" / "katex"
+FONTS = THEME / "public" / "fonts"
 
 
 def prepare() -> Path:
-    """Copy KaTeX into the theme, installing it first; do nothing where that was done."""
-    if (KATEX / "katex.min.css").is_file():
+    """Copy KaTeX and the text's font into the theme, installing them first; once."""
+    if (KATEX / "katex.min.css").is_file() and (FONTS / "LICENSE").is_file():
         return KATEX
     install("--omit=dev")
-    shutil.rmtree(KATEX, ignore_errors=True)
-    KATEX.mkdir(parents=True)
     source = THEME / "node_modules" / "katex" / "dist"
+    for folder in (KATEX, FONTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     shutil.copytree(
         source / "fonts", KATEX / "fonts", ignore=shutil.ignore_patterns("*.ttf", "*.woff")
     )
     shutil.copy(source / "katex.min.css", KATEX)
+    serif = THEME / "node_modules" / "@fontsource" / "source-serif-4"
+    for cut in ("400-normal", "400-italic", "600-normal"):
+        shutil.copy(serif / "files" / f"source-serif-4-latin-{cut}.woff2", FONTS)
+    shutil.copy(serif / "LICENSE", FONTS)
     return KATEX
 
 
