@@ -89,7 +89,8 @@ def command(work: Path, sockets: Path, limits: Limits, *, closed: bool) -> list[
     data = int(limits.memory * 2**30)
     limited = [
         "prlimit", f"--data={data}", f"--as={data + LIBRARIES}", "--core=0",
-        f"--fsize={64 << 20}", "--nofile=512", *(["--nproc=2048"] if closed else []),  # else those of the user's desktop count
+        f"--fsize={64 << 20}", "--nofile=512",
+        *(["--nproc=2048"] if closed else []),  # else all processes of the user count
         "env", "-i", *(f"{name}={value}" for name, value in environment.items()),
     ]  # fmt: skip
     if not closed:

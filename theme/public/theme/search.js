@@ -150,7 +150,9 @@ function find(query, index, most = 15) {
     const covered = Math.max(share(record.title, found), share(record.meaning ?? "", found));
     const together = ` ${stems(record.text ?? "").join(" ")} `.includes(` ${found.join(" ")} `);
     const whole = record.url.includes("#") ? 1 : 1.3; // a page, not a part of one
-    return { record, found, score: score * (1 + 2 * covered ** 2) * whole + (found.length > 1 && together) * 4 };
+    // exercises ask about what a chapter explains
+    const asks = record.url.startsWith("exercises-") ? 0.3 : 1;
+    return { record, found, score: asks * (score * (1 + 2 * covered ** 2) * whole + (found.length > 1 && together) * 4) };
   });
   return best.sort((one, other) => other.score - one.score).slice(0, most);
 }
