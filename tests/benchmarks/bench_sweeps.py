@@ -9,6 +9,7 @@ that are threads; all else is as in a sweep. What was measured is in chapters/re
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from distributed import Client, LocalCluster, get_worker
 
 from ibbook.book import grids, runs, sweeps, workers
 from ibbook.book.keys import inputs
-from tests.book.coin import written
+from tests.book.coin import recorded_without_a_kernel, written
 
 RUNS = int(os.environ.get("IBBOOK_RUNS_COUNT", "64"))
 CELL = """\
@@ -73,6 +74,29 @@ def test_short_runs_on_one_worker_and_on_two(chapter, tmp_path):
             f"kernel {kernel:.2f}, beside it {each - kernel:.2f} s; cluster up in {up:.1f} s"
         )
     print(f"efficiency on 2 workers: {taken[1] / 2 / taken[2]:.2f}; load {os.getloadavg()}")
+
+
+def spent() -> float:
+    """Seconds of a core that this process and those that it started have had."""
+    return sum(os.times()[:4])
+
+
+def test_seconds_of_a_core_beside_the_kernel(chapter, tmp_path, monkeypatch):
+    """Of all that a worker and the client do for a run, a kernel and Dask apart."""
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+    (values,) = planned(chapter, [1]).missing.values()
+    depends = inputs(chapter, values)
+    target = runs.below(chapter) / runs.key(depends)
+    start, count = spent(), 20
+    for number in range(count):
+        work = tmp_path / str(number)
+        work.mkdir()
+        assert workers.differences(depends, inputs(chapter, values)) == ""
+        about = runs.make(chapter, depends, {}, work)
+        runs.receive(target, about, (work / "01-nap.ipynb").read_bytes())
+        assert runs.executed(target)
+        shutil.rmtree(target)
+    print(f"\n{(spent() - start) / count:.3f} s of a core a run")
 
 
 def napping(book, name, depends, changed, cell_timeout):
