@@ -85,7 +85,7 @@ export default function show(stage, { loadings, floor, fixed, latents }) {
     const betas = Array.from({ length: 100 }, (_, k) => low * (high / low) ** (k / 99));
     const of = (name, b) => told(values, b, l2.value, name === "fixed" ? fixed : name, latents);
     const frame = { left: 48, top: 30, width: width - 62, height: 250 };
-    const most = of("fixed", low) * 1.15;
+    const most = 1.05 * Math.max(of("fixed", low), of("isotropic", low));
     const axes = plot(canvas, frame, { x: [low, high], y: [0, most], log: "x", xLabel: "β",
       yLabel: "I(X;Y), nats", title: "what the best code tells", xTicks: [2, 10, 100, 1000] });
     axes.line([[beta.value, 0], [beta.value, most]], "muted thin");
