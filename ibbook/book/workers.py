@@ -151,6 +151,8 @@ def attempt(
         return {"reason": str(error), "traceback": error.traceback, "again": error.cell == 0}
     except BookError as error:
         return {"reason": str(error)}
+    except OSError as error:  # such as a full disk, of which a traceback tells no more
+        return {"reason": _told(error)}
     except Exception as error:  # whatever befalls one run, the others go on
         return {"reason": _told(error), "traceback": traceback.format_exc()}
     finally:
