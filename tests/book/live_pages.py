@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = ROOT / "theme" / "public"
 sys.path.insert(0, str(ROOT / "theme"))
 
-from ibtheme import context, outputs  # noqa: E402
+from ibtheme import context, outputs, prepare  # noqa: E402
 
 PAGE = """<!DOCTYPE html><html lang="en" data-theme="{mode}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{module}</title>
@@ -62,6 +62,7 @@ FIGURES = {data[LIVE_MIME]["module"]: (data, metadata) for data, metadata in sto
 
 def served_figures() -> Iterator[str]:
     """A page for each figure and mode, as the theme writes the figure: /MODULE/MODE."""
+    prepare.prepare()
     memory, pages = Memory(), {}
     for module, (data, metadata) in FIGURES.items():
         parts = {

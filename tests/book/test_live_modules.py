@@ -21,6 +21,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from ibbook import diffusion, linear_gaussian, metrics
+from ibbook.corex import corex
 from ibbook.information import entropy, kl_divergence, mutual_information
 from ibbook.objective import gaussian_kl
 from ibbook.rate_distortion import blahut_arimoto, gaussian_rate, water_level
@@ -248,6 +249,33 @@ def _(rng):
     picture = rng.random((6, 6))
     y, x = center_of_mass(picture)
     return [picture.ravel(), 6], {"x": x, "y": y, "total": picture.sum()}
+
+
+def coins(flip: float) -> torch.Tensor:
+    """p(x1, x2, x3, x4): two fair coins, each shown twice, turned over with chance `flip`."""
+    noisy = torch.tensor([[1 - flip, flip], [flip, 1 - flip]]).double()
+    pair = noisy.T @ noisy / 2
+    return pair[:, :, None, None] * pair
+
+
+@against("corex", "source")
+def _(rng):
+    flip = rng.uniform(0, 0.5)
+    return [flip], coins(flip).permute(3, 2, 1, 0).ravel()  # x1 is the lowest digit
+
+
+@against("corex", "code")
+def _(rng):
+    flip, noise = rng.uniform(0, 0.5, 2)
+    p, reads = rng.dirichlet(np.ones(16)).reshape(2, 2, 2, 2), rng.integers(0, 4, 2)
+    if rng.random() < 0.5:
+        p = coins(flip).numpy()
+    noisy = np.array([[1 - noise, noise], [noise, 1 - noise]])
+    x = np.indices((2, 2, 2, 2))
+    encoder = noisy[x[reads[0]]][..., :, None] * noisy[x[reads[1]]][..., None, :]
+    found = corex(p, encoder)
+    names = ("total", "unexplained", "entangled", "objective")
+    return [p.transpose().ravel(), reads, noise], {name: getattr(found, name) for name in names}
 
 
 def a_covariance(rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
 
+from ibbook.corex import corex
 from ibbook.diffusion import cosine_alpha_bar, gaussian_bound, linear_alpha_bar, sqrt_alpha_bar
 from ibbook.figures import LIVE_MIME
 from ibbook.information import entropy, mutual_information
@@ -182,3 +183,19 @@ def test_thresholds_rise_with_the_penalty(tab, address):
         kinds = ("full", "diagonal", "isotropic", data["fixed"])
         wanted = [collapse_threshold(cov, noise=kind, l2=l2).item() for kind in kinds]
         assert found == pytest.approx(wanted, abs=0.06, rel=1e-4)
+
+
+def test_corex_says_what_a_code_explains(tab, address):
+    opened(tab, address, "corex")
+    flip = FIGURES["corex"][0][LIVE_MIME]["data"]["flip"]
+    noisy = torch.tensor([[1 - flip, flip], [flip, 1 - flip]], dtype=torch.float64)
+    pair, copy = noisy.T @ noisy / 2, torch.eye(2, dtype=torch.float64)
+    p = pair[:, :, None, None] * pair
+    latents = tab.locator(".stage select")
+    for second, reads in ((0, "iu,iv->iuv"), (2, "iu,kv->ikuv")):
+        latents.last.select_option(index=second)
+        code = torch.einsum(reads, copy, copy)
+        code = code[:, None, None, None] if second == 0 else code[:, None, :, None]
+        found = corex(p, code.expand(2, 2, 2, 2, 2, 2))
+        wanted = [found.total, found.unexplained, found.entangled, found.objective]
+        assert numbers(said(tab))[:4] == pytest.approx([x.item() for x in wanted], abs=6e-4)
