@@ -37,6 +37,7 @@ from tests.book.test_search import answers
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDE = 1248  # where the outline appears, which leaves the text the least place
+PHONE = 390
 WIDTHS = (320, 768, 1024, WIDE)
 SHEET = 643  # the width of text on A4, 170 mm
 CHECKS = Path(__file__).with_name("page_checks.js").read_text()
@@ -231,8 +232,10 @@ def test_every_page(published, browser, axe):
 
     for page in watched(browser, WIDE, "light"):
         for address in ["/", *published.pages]:
+            at_width(page, PHONE)
             page.goto(published.address + address)
             weight, early = first_load(page, published.folder)
+            at_width(page, WIDE)
             if weight > 200_000:
                 faults.append(f"{address}: its first load is {weight / 1000:.0f} kB")
             if early > 120:
