@@ -273,9 +273,12 @@ def test_every_page(published, browser, axe):
 
 
 def first_load(page: Page, folder: Path) -> tuple[int, int]:
-    """Bytes that a new reader's browser asks for, texts packed, and the formulas it lays out."""
+    """Bytes asked for until a page has loaded, texts packed, and the formulas laid out by then."""
     asked, early = page.evaluate(
-        """[[location.href, ...performance.getEntriesByType('resource').map(({ name }) => name)],
+        """[[location.href, ...performance.getEntriesByType('resource')
+            .filter(({ startTime }) => startTime < performance.timing.loadEventStart
+              - performance.timing.navigationStart)
+            .map(({ name }) => name)],
           [...document.querySelectorAll('main .katex')].filter((formula) => (
             formula.checkVisibility({ contentVisibilityAuto: true }))).length]"""
     )
