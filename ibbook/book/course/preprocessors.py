@@ -32,6 +32,7 @@ FEEDBACK = [
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
 
+WORD = r"\w{1,24}"
 NAMES = {name for name in dir(builtins) if name.endswith(("Error", "Interrupt", "Exit"))} | STOPS
 
 
@@ -92,19 +93,19 @@ def _own_words(cell: NotebookNode) -> list[NotebookNode]:
 
 
 def _written(source: str) -> list[re.Pattern[str]]:
-    """The texts that stand in code, with a short word for each value that is put into them."""
+    """The texts that stand in code; a value in one is a short word, or another such text."""
     try:
-        tree = ast.parse(source)
+        nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:
         return []
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.strip():
-            found.append(re.compile(re.escape(node.value)))
-        elif isinstance(node, ast.JoinedStr):
-            parts = [
-                re.escape(part.value) if isinstance(part, ast.Constant) else r"\w{1,24}"
-                for part in node.values
-            ]
-            found.append(re.compile("".join(map(str, parts))))
-    return found
+    texts = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    plain = [re.escape(text) for text in texts if text.strip()]
+    joined = [node.values for node in nodes if isinstance(node, ast.JoinedStr)]
+    labels = plain + [_filled(parts, WORD) for parts in joined]
+    value = f"(?:{'|'.join([WORD, *labels])})"
+    return [re.compile(one) for one in plain + [_filled(parts, value) for parts in joined]]
+
+
+def _filled(parts: list[ast.expr], value: str) -> str:
+    """The pattern of an f-string whose values look like `value`."""
+    return "".join(re.escape(p.value) if isinstance(p, ast.Constant) else value for p in parts)

@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from ibbook.book.cli import main
 from ibbook.book.course import sandbox
+from ibbook.book.course.preprocessors import Discreet
 from tests.book.course import coin
 
 FULL = {"heads": 3.0, "share": 3.0, "runs": 3.0}
@@ -194,6 +195,22 @@ def test_feedback_has_scores_and_no_hidden_test(graded, course):
             assert hidden.partition(",")[0] not in page.replace("&#39;", "'")
     assert "a share of all tosses" in pages["bob"]  # what the author says of the mistake
     assert "Score: 3.0 / 3.0" not in pages["bob"]
+
+
+def test_feedback_says_what_is_not_right_and_nothing_else():
+    source = """### BEGIN HIDDEN TESTS
+verdicts = {f"{rows} rows, some empty": 1, "no secret number": answer == 0.243099}
+print(*(f"not right: {part}" for part, fine in verdicts.items() if not fine), sep="\\n")
+### END HIDDEN TESTS"""
+    about = {"schema_version": 3, "grade_id": "share-hidden", "grade": True, "points": 2}
+    about |= {"solution": False, "locked": True, "task": False}
+    own = ["not right: 5 rows, some empty", "not right: no secret number"]
+    learnt = ["not right: 0.243099", "not right: five or six rows, some empty", "verdicts = 1"]
+    said = [new_output("stream", text="\n".join(own + learnt))]
+    cell = new_code_cell(source, metadata={"nbgrader": about}, outputs=said)
+    Discreet().preprocess(new_notebook(cells=[cell]), {})
+    assert cell.outputs[0].text.splitlines() == own
+    assert "0.243099" not in cell.source
 
 
 def test_no_source_of_the_grades_lies_in_what_students_get(course):
