@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,22 @@ def test_every_pin_is_one_public_release():
 def test_every_requirement_is_pinned_to_a_version_that_it_admits(requirement):
     pins = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in PINS}
     assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_what_is_imported_is_required():
+    """By the package and the theme; brotli is what fontTools needs for a .woff2."""
+    own, known = {"ibbook", "ibtheme", *sys.stdlib_module_names}, packages_distributions()
+    used = {"brotli"}
+    for path in [*ROOT.glob("ibbook/**/*.py"), *ROOT.glob("theme/ibtheme/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                used.add(node.module.partition(".")[0])
+    wanted = [*PROJECT["dependencies"], *EXTRAS["course"]]
+    required = {canonicalize_name(Requirement(line).name) for line in wanted}
+    for name in sorted(used - own):
+        assert required & {canonicalize_name(found) for found in known[name]}, name
 
 
 def test_conda_installs_what_pip_installs():
