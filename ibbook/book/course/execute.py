@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from subprocess import DEVNULL
+from subprocess import DEVNULL, Popen
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec
@@ -24,6 +24,7 @@ from nbformat.v4 import new_output
 
 from ibbook.book.course import sandbox
 from ibbook.book.course.sandbox import Limits
+from ibbook.book.processes import guard
 
 SPOKEN = ("stream", "display_data", "execute_result", "error", "update_display_data")
 # Errors that stand in for what a cell did not do, and what they say.
@@ -41,14 +42,19 @@ MESSAGE = 32 << 20  # bytes of one message from a kernel; a longer one cuts the 
 
 
 class _Kernel(AsyncKernelManager):
-    """A kernel behind `before`, the start of its command line."""
+    """A kernel behind `before`, the start of its command line, that ends when we do."""
 
     before: list[str]
+    guards: list[Popen]
 
     @property
     def kernel_spec(self) -> KernelSpec:
         start = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=[*self.before, *start], language="python", interrupt_mode="message")
+
+    async def _async_post_start_kernel(self, **options: Any) -> None:
+        self.guards.append(guard(self.provisioner.pgid))
+        await super()._async_post_start_kernel(**options)
 
 
 class _Client(NotebookClient):
@@ -89,7 +95,7 @@ def execute(made: NotebookNode, limits: Limits, *, closed: bool, files: Path | N
         kernel = _Kernel(
             transport="ipc", connection_file=str(sockets / "c.json"), ip=str(sockets / "s")
         )
-        kernel.before = sandbox.command(work, sockets, limits, closed=closed)
+        kernel.before, kernel.guards = sandbox.command(work, sockets, limits, closed=closed), []
         kernel.context.maxmsgsize = MESSAGE
         client = _Client(
             made,
@@ -105,19 +111,23 @@ def execute(made: NotebookNode, limits: Limits, *, closed: bool, files: Path | N
         )
         client.log, client.owns_km = SILENT, True
         client.most = limits.output
-        with client.setup_kernel(cwd=top, stdout=DEVNULL, stderr=DEVNULL):
-            client.reset_execution_trackers()
-            end = time.monotonic() + limits.notebook
-            stopped = ""
-            for index, cell in enumerate(made.cells):
-                if cell.cell_type != "code" or not cell.source.strip():
-                    continue
-                if not stopped and time.monotonic() > end:
-                    stopped = f"the notebook took longer than {limits.notebook:g} s"
-                if stopped:
-                    cell.outputs = [_error("NotRun", stopped)]
-                    continue
-                stopped = _run(client, cell, index)
+        try:
+            with client.setup_kernel(cwd=str(work), stdout=DEVNULL, stderr=DEVNULL):
+                client.reset_execution_trackers()
+                end = time.monotonic() + limits.notebook
+                stopped = ""
+                for index, cell in enumerate(made.cells):
+                    if cell.cell_type != "code" or not cell.source.strip():
+                        continue
+                    if not stopped and time.monotonic() > end:
+                        stopped = f"the notebook took longer than {limits.notebook:g} s"
+                    if stopped:
+                        cell.outputs = [_error("NotRun", stopped)]
+                        continue
+                    stopped = _run(client, cell, index)
+        finally:
+            for waiting in kernel.guards:
+                waiting.communicate()
 
 
 def _run(client: _Client, cell: NotebookNode, index: int) -> str:

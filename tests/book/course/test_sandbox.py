@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -81,3 +88,44 @@ def test_where_code_cannot_be_closed_in_the_grader_says_so_loudly(course, monkey
     said = capsys.readouterr().err
     assert said.startswith("WARNING")
     assert "CAN use the network, read every file" in said
+
+
+GRADER = """
+import sys, tempfile
+from nbformat.v4 import new_code_cell, new_notebook
+from ibbook.book.course.execute import execute
+from ibbook.book.course.sandbox import Limits
+tempfile.tempdir, closed = sys.argv[1], sys.argv[2] == "closed"
+cell = new_code_cell("open('begun', 'w').close(); sum(range(10**12))")
+execute(new_notebook(cells=[cell]), Limits(cell=60), closed=closed)
+"""
+
+
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_a_grader_that_is_killed_leaves_nothing_running(kind):
+    """Not even code that no signal of the kernel's own reaches."""
+    if kind == "closed" and not sandbox.closed():
+        pytest.skip("`unshare` closes nothing in here")
+    with tempfile.TemporaryDirectory(prefix="ib-", ignore_cleanup_errors=True) as top:
+
+        def running() -> list[str]:
+            found = []
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    if top.encode() in (process / "cmdline").read_bytes():
+                        found.append(process.name)
+            return found
+
+        def wait(until) -> None:
+            end = time.monotonic() + 20
+            while not until():
+                assert time.monotonic() < end, running()
+                time.sleep(0.05)
+
+        grader = subprocess.Popen([sys.executable, "-c", GRADER, top, kind])
+        try:
+            wait(lambda: list(Path(top).glob("*/work/begun")))
+        finally:
+            grader.kill()
+            grader.wait()
+        wait(lambda: not running())
