@@ -6,7 +6,6 @@ import argparse
 import errno
 import io
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -31,6 +30,7 @@ from ibbook.book import (
 )
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
+from ibbook.book.console import add_parameters, aligned, once, positive, say
 from ibbook.book.course import commands as course
 from ibbook.book.folders import BookError, root
 from ibbook.book.kernels import ChapterError
@@ -58,18 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except (BookError, PathError) as error:
-        return _say(f"ibbook: {error}", code=2)
+        return say(f"ibbook: {error}", code=2)
     except ChapterError as error:
-        return _say(*filter(None, [error.traceback]), f"ibbook: {error}", code=1)
+        return say(*filter(None, [error.traceback]), f"ibbook: {error}", code=1)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has left; nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _say(f"ibbook: {_fault(error)}", code=2)
+        return say(f"ibbook: {_fault(error)}", code=2)
     except KeyboardInterrupt as interrupt:
         code = 128 + (interrupt.args or (signal.SIGINT,))[0]
-        return _say("ibbook: interrupted; nothing half-written was left", code=code)
+        return say("ibbook: interrupted; nothing half-written was left", code=code)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -110,16 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("list", _list, "chapters, their parameters with types, defaults and ranges, their minutes")
     one = add("run", _run, "run one chapter with other parameters, or show where that run lies")
     one.add_argument("chapter", metavar="CHAPTER", help="its name, number, or part of the name")
-    one.add_argument(
-        "-p",
-        dest="given",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="set a parameter of the chapter; may be repeated",
-    )
-    one._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")  # as values of parameters
+    add_parameters(one, "set a parameter of the chapter")
     one.add_argument("--profile", metavar="NAME", help="a set of parameters, such as full")
     table = add("collect", _collect, "every recorded number of the runs, as one table")
     table.add_argument("runs", nargs="*", metavar="RUNS", help="run folders, or chapters")
@@ -138,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     for command, limit in ((one, None), (book, CELL_TIMEOUT), (stored, CELL_TIMEOUT)):
         command.add_argument(
             "--cell-timeout",
-            type=_seconds,
+            type=positive,
             default=limit,
             metavar="SECONDS",
             help=f"stop a chapter whose cell runs longer (default: {limit or 'no limit'})",
@@ -159,18 +150,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seconds(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number of seconds, got {text!r}")
-    return int(text)
-
-
-def _say(*lines: str, code: int = 0) -> int:
-    """Print to stderr, which leaves stdout to results."""
-    print(*lines, sep="\n", file=sys.stderr, flush=True)
-    return code
-
-
 def _list(_: argparse.Namespace) -> int:
     failures = {}
     for chapter in chapters.chapters():
@@ -184,19 +163,14 @@ def _list(_: argparse.Namespace) -> int:
         minutes, device = (about.get(name, "?") for name in ("minutes", "device"))
         print(f"{chapter.name}: {title} ({minutes} min, {device})")
         rows = [(p.name, p.type, str(p.default), p.domain, p.help) for p in declared]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            print("   ", "  ".join(cells).rstrip())
+        for line in aligned(rows):
+            print("   ", line)
     return _summary(failures)
 
 
 def _run(options: argparse.Namespace) -> None:
     chapter = chapters.find(options.chapter)
-    names = [name for name, _ in options.given]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise BookError(f"-p sets {', '.join(sorted(twice))} more than once")
-    values = parameters.resolve(chapter, dict(options.given), options.profile)
+    values = parameters.resolve(chapter, once("-p", options.given), options.profile)
     print(runs.executed(_report(chapter, values, options.cell_timeout)))
 
 
@@ -204,11 +178,11 @@ def _report(chapter: Chapter, values: dict[str, Value], cell_timeout: int | None
     """Run a chapter and say on stderr how that went."""
     folder = runs.folder(chapter, values)
     if runs.finished(folder):
-        _say(f"{chapter.name}: unchanged, kept the run of {runs.provenance(folder)['finished']}")
+        say(f"{chapter.name}: unchanged, kept the run of {runs.provenance(folder)['finished']}")
         return folder
-    _say(f"{chapter.name}: running")
+    say(f"{chapter.name}: running")
     folder = runs.run(chapter, values, cell_timeout=cell_timeout, progress=sys.stderr.isatty())
-    _say(f"{chapter.name}: done in {runs.provenance(folder)['seconds']:.0f} s")
+    say(f"{chapter.name}: done in {runs.provenance(folder)['seconds']:.0f} s")
     return folder
 
 
@@ -222,7 +196,7 @@ def _run_all(
             done[chapter.name] = _report(chapter, parameters.resolve(chapter), cell_timeout)
         except (ChapterError, BookError, OSError) as error:
             failures[chapter.name] = _fault(error) if isinstance(error, OSError) else str(error)
-            _say(f"ibbook: {failures[chapter.name]}")
+            say(f"ibbook: {failures[chapter.name]}")
     return done, failures
 
 
@@ -235,7 +209,7 @@ def _collect(options: argparse.Namespace) -> int:
         if not options.output.parent.is_dir():
             raise BookError(f"no folder {options.output.parent} for {options.output.name}; make it")
         getattr(table, writers[options.output.suffix])(options.output, index=False)
-        _say(f"{len(table)} numbers in {options.output}")
+        say(f"{len(table)} numbers in {options.output}")
     else:
         table.to_csv(sys.stdout, index=False)
     return _summary(dict(enumerate(damaged)))
@@ -268,9 +242,9 @@ def _book(options: argparse.Namespace) -> int:
     except site.SiteError as error:
         failures["the site"] = str(error)
     else:
-        _say(f"The book is in {pages}. To read it: make serve")
+        say(f"The book is in {pages}. To read it: make serve")
         if options.pdf:
-            _say(f"On paper: {len(pdf.write(pages))} files in {pages / 'pdf'}")
+            say(f"On paper: {len(pdf.write(pages))} files in {pages / 'pdf'}")
         rows = chapters.recorded_in(map(runs.executed, done.values()))
         lost = broken(claims(root()), rows.values())
         if not failures:  # else numbers of the ledger are missing for a reason that is named
@@ -293,7 +267,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     for page in (root() / "chapters").glob("*.md"):
         try:
             if page.stem not in names and chapters.refresh(page, known):
-                _say(f"{page.stem}: brought its numbers up to date")
+                say(f"{page.stem}: brought its numbers up to date")
         except BookError as error:
             failures[page.stem] = str(error)
     for name, made in executed.items():
@@ -301,11 +275,11 @@ def _notebooks(options: argparse.Namespace) -> int:
         try:
             written = chapters.store(chapter, made, known)
         except BookError as error:
-            _say(f"ibbook: {error}")
+            say(f"ibbook: {error}")
             failures[name] = str(error)
         else:
             if written:
-                _say(f"{name}: wrote chapters/{chapter.stored.name}")
+                say(f"{name}: wrote chapters/{chapter.stored.name}")
     return _summary(failures)
 
 
@@ -323,7 +297,7 @@ def _recorded(stored: Iterable[Path], failures: dict[str, str]) -> dict[str, Rec
 def _summary(failures: dict[Any, str]) -> int:
     if not failures:
         return 0
-    return _say(f"{len(failures)} failed:", *(f"- {why}" for why in failures.values()), code=1)
+    return say(f"{len(failures)} failed:", *(f"- {why}" for why in failures.values()), code=1)
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -338,11 +312,11 @@ def _serve(options: argparse.Namespace) -> None:
         reason = "is in use" if in_use else f"cannot be opened ({error})"
         raise BookError(f"port {options.port} {reason}; choose another with --port") from None
     with server:
-        _say(f"The book is at http://127.0.0.1:{server.server_port}/ (Ctrl-C stops)")
+        say(f"The book is at http://127.0.0.1:{server.server_port}/ (Ctrl-C stops)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            _say("")
+            say("")
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -357,7 +331,7 @@ def _claims(options: argparse.Namespace) -> int:
         print(f"holds   {name}: {known[name].claim}")
     for fault in lost:
         print(f"broken  {fault}")
-    _say(f"{len(known) - len(lost)} of {len(known)} claims hold")
+    say(f"{len(known) - len(lost)} of {len(known)} claims hold")
     turned = _verdicts({name: row["value"] for name, row in rows.items()})
     return _summary(failures) or bool(lost or turned)
 
@@ -372,7 +346,7 @@ def _verdicts(values: dict[str, float]) -> list[str]:
         print(f"turned  {line}")
     if found.entries:
         said = ledger.summary(ledger.verdicts(found, values, root()))
-        _say(f"{said}; {len(turned)} turned")
+        say(f"{said}; {len(turned)} turned")
     return turned
 
 
@@ -385,6 +359,6 @@ def _verified(run: Path) -> Path:
 def _check(_: argparse.Namespace) -> int:
     found = audit.problems()
     if not found:
-        return _say(f"{len(chapters.chapters())} pairs agree")
+        return say(f"{len(chapters.chapters())} pairs agree")
     print(*found, sep="\n")
     return 1

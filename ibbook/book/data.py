@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ibbook._files import Entry, fetch, find, registry, verify
+from ibbook.book.console import aligned
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -38,10 +39,7 @@ def run_list(_: argparse.Namespace) -> int:
     rows = [("name", "images", "size", "licence", "from", "here")]
     for e in registry().values():
         rows.append((e.name, f"{e.images:,}", e.shape, e.licence, _from(e), _here(e)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    print(*aligned(rows), sep="\n")
     return 0
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -14,6 +12,7 @@ from tqdm import tqdm
 from ibbook import _origin
 from ibbook._paths import expanded
 from ibbook.book import chapters, collect, grids, sweeps, workers
+from ibbook.book.console import add_parameters, once, positive, say
 from ibbook.book.folders import BookError
 from ibbook.book.kernels import threads
 from ibbook.book.keys import inputs
@@ -44,13 +43,15 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "--from", dest="rows", type=expanded, metavar="FILE.csv", help="one row a run, or a grid"
     )
     many.add_argument("--profile", metavar="NAME", help="a set of parameters, such as full")
-    many.add_argument("--workers", type=_count, metavar="N", help="runs at a time on this machine")
+    many.add_argument(
+        "--workers", type=positive, metavar="N", help="runs at a time on this machine"
+    )
     many.add_argument(
         "--scheduler", metavar="tcp://HOST:8786", help="a Dask scheduler, in place of this machine"
     )
     many.add_argument(
         "--cell-timeout",
-        type=_count,
+        type=positive,
         metavar="SECONDS",
         help="give up a run whose cell takes longer (default: no limit)",
     )
@@ -64,22 +65,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "-o", dest="output", type=expanded, metavar="FILE", help=".png or .svg (default: Y.png)"
     )
     for command, text in ((many, "set another parameter"), (picture, "only runs with that value")):
-        command._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")  # as values
-        command.add_argument(
-            "-p",
-            dest="given",
-            nargs=2,
-            action="append",
-            default=[],
-            metavar=("NAME", "VALUE"),
-            help=f"{text}; may be repeated",
-        )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}")
-    return int(text)
+        add_parameters(command, text)
 
 
 def run_sweep(options: argparse.Namespace) -> int:
@@ -89,14 +75,14 @@ def run_sweep(options: argparse.Namespace) -> int:
     chapter = chapters.find(options.chapter)
     wanted = grids.combinations(
         chapter,
-        grid=_once("--grid", [_axis(text) for text in options.grid]),
+        grid=once("--grid", [_axis(text) for text in options.grid]),
         seeds=options.seeds,
         rows=options.rows,
-        given=_once("-p", options.given),
+        given=once("-p", options.given),
         profile=options.profile,
     )
     if tips := grids.quicker(chapter, wanted):
-        _say(f"{chapter.name}: quicker in one run, side by side: {' '.join(tips)}")
+        say(f"{chapter.name}: quicker in one run, side by side: {' '.join(tips)}")
     with ExitStack() as stack:
         if options.scheduler:
             client = stack.enter_context(workers.outside(options.scheduler))
@@ -107,7 +93,7 @@ def run_sweep(options: argparse.Namespace) -> int:
             hands = options.workers or _usual_workers(depends)
         planned = sweeps.plan(chapter, wanted, depends)
         hands = min(hands, len(planned.missing))
-        _say(*_plan(planned, wanted, hands))
+        say(*_plan(planned, wanted, hands))
         for run in planned.kept:
             print(executed(run), flush=True)
         if not planned.missing:
@@ -117,7 +103,7 @@ def run_sweep(options: argparse.Namespace) -> int:
             client = stack.enter_context(workers.local(hands, max(1, threads() // hands), place))
         failed = _follow(client, planned, grids.varied(wanted), options.cell_timeout)
     done = len(planned.missing) - len(failed)
-    _say(f"{done} done, {len(planned.kept)} kept, {len(failed)} failed", *failed)
+    say(f"{done} done, {len(planned.kept)} kept, {len(failed)} failed", *failed)
     return 1 if failed else 0
 
 
@@ -131,13 +117,6 @@ def _axis(text: str) -> tuple[str, list[str]]:
     if not (name and equals and values):
         raise BookError(f"--grid takes NAME=VALUE,VALUE, got {text!r}")
     return name, values.split(",")
-
-
-def _once(option: str, pairs: Sequence[Sequence]) -> dict:
-    names = [name for name, _ in pairs]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise BookError(f"{option} sets {', '.join(sorted(twice))} more than once")
-    return dict(pairs)
 
 
 def _plan(planned: Plan, wanted: Sequence[grids.Row], hands: int) -> list[str]:
@@ -173,10 +152,10 @@ def _follow(client, planned: Plan, names: Sequence[str], cell_timeout: int | Non
                 with tqdm.external_write_mode():
                     if outcome.folder is None:
                         failed.append(f"- {told}")
-                        _say(*filter(None, [outcome.traceback]))
+                        say(*filter(None, [outcome.traceback]))
                     else:
                         print(executed(outcome.folder), flush=True)
-                    _say(line + told)
+                    say(line + told)
     return failed
 
 
@@ -186,21 +165,15 @@ def _told(outcome: Outcome, names: Sequence[str]) -> str:
     return f"{values}: {what}" if values else what
 
 
-def _say(*lines: str) -> None:
-    """Print to stderr, which leaves stdout to results."""
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
-
-
 def run_plot(options: argparse.Namespace) -> None:
     """Draw, and print what the picture shows."""
     from ibbook.book import plots
 
     path = options.output or Path(f"{options.y}.png")
     table = _table(expanded(options.source), options.source)
-    where = _once("-p", options.given)
+    where = once("-p", options.given)
     print(plots.draw(table, path, options.x, options.y, options.hue, where))
-    _say(f"drawn in {path}")
+    say(f"drawn in {path}")
 
 
 def _table(path: Path, name: str):

@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 from ibbook.book import chapters, ledger, runs
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import Claim, broken, claims
+from ibbook.book.console import aligned, positive
 from ibbook.book.folders import BookError, root, save
 from ibbook.book.kernels import ChapterError
 from ibbook.book.keys import commit
@@ -242,7 +243,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     command.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: every chapter")
     command.add_argument(
         "--cell-timeout",
-        type=int,
+        type=positive,
         default=CELL_TIMEOUT,
         metavar="SECONDS",
         help="stop a chapter whose cell runs longer (default: %(default)s)",
@@ -259,9 +260,7 @@ def _run(options: argparse.Namespace) -> int:
     save(path, json.dumps(report, indent=1) + "\n")
     save(path.with_suffix(".svg"), badge(report))
     rows = [("chapter", "run time", *KINDS), *lines(report)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+    print(*aligned(rows), sep="\n")
     print(*faults(report), sep="\n", end="\n" if any(faults(report)) else "")
     print(f"{summary(report)}. {path} and {path.with_suffix('.svg').name} have all of it.")
     return int(not good(report))
