@@ -25,7 +25,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from ibbook.book import site
 from ibbook.book.chapters import chapters
@@ -34,6 +34,7 @@ from tests.book import sample_book
 from tests.book.course import leaks
 from tests.book.test_copies import sound
 from tests.book.test_search import answers
+from tests.book.watching import watched
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDE = 1248  # where the outline appears, which leaves the text the least place
@@ -157,34 +158,6 @@ def served(folder: Path) -> Iterator[Site]:
 def tab(browser) -> Iterator[Page]:
     """A desktop page in light mode that fails the test on an error or a foreign request."""
     yield from watched(browser, 1280, "light")
-
-
-def watched(browser: Browser, width: int, mode: str) -> Iterator[Page]:
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=mode, reduced_motion="reduce"
-    )
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page, faults = context.new_page(), []
-    page.on("console", lambda said: said.type == "error" and faults.append(said.text))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on(
-        "requestfailed",  # what was still under way when the page was left is no fault
-        lambda request: (
-            request.failure == "net::ERR_ABORTED"
-            or faults.append(f"{request.url}: {request.failure}")
-        ),
-    )
-    page.on("response", lambda got: got.status < 400 or faults.append(f"{got.url}: {got.status}"))
-    page.on(
-        "request",
-        lambda request: (
-            request.url.startswith(("http://127.0.0.1:", "data:"))
-            or faults.append(f"asks another host: {request.url}")
-        ),
-    )
-    yield page
-    context.close()
-    assert not faults
 
 
 def violations(page: Page, axe: str) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
 from ibbook.corex import corex
 from ibbook.diffusion import cosine_alpha_bar, gaussian_bound, linear_alpha_bar, sqrt_alpha_bar
@@ -18,19 +17,7 @@ from ibbook.information import entropy, mutual_information
 from ibbook.linear_gaussian import collapse_threshold
 from ibbook.objective import gaussian_kl
 from ibbook.rate_distortion import blahut_arimoto, gaussian_rate
-from tests.book.live_pages import FIGURES, drag, numbers, opened, said, served_figures
-from tests.book.test_browser import watched
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    yield from served_figures()
-
-
-@pytest.fixture(scope="module")
-def tab(browser: Browser) -> Iterator[Page]:
-    """One page for all tests; it fails on an error or a foreign request."""
-    yield from watched(browser, 1000, "light")
+from tests.book.live.pages import FIGURES, drag, numbers, opened, said
 
 
 def test_diagram_says_what_the_package_does(tab, address):

@@ -5,32 +5,18 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from markupsafe import Markup
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
 from ibbook.figures import COLOURS
-from tests.book.live_pages import FIGURES, PUBLIC, Memory, drag, opened, said, served_figures
-from tests.book.test_browser import watched
+from tests.book.live.pages import FIGURES, PUBLIC, Memory, drag, opened, said
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "theme"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "theme"))
 
 from ibtheme import context, live
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    yield from served_figures()
-
-
-@pytest.fixture(scope="module")
-def tab(browser: Browser) -> Iterator[Page]:
-    """One page for all tests; it fails on an error or a foreign request."""
-    yield from watched(browser, 1000, "light")
-
 
 # ---- every figure
 

@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 
-const folder = new URL("../../theme/public/live/", import.meta.url);
+const folder = new URL("../../../theme/public/live/", import.meta.url);
 const modules = {};
 const results = [];
 for (const [module, name, values] of JSON.parse(readFileSync(0, "utf8"))) {

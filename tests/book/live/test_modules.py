@@ -27,7 +27,7 @@ from ibbook.objective import gaussian_kl
 from ibbook.rate_distortion import blahut_arimoto, gaussian_rate, water_level
 
 HERE = Path(__file__).parent
-MODULES = HERE.parents[1] / "theme" / "public" / "live"
+MODULES = HERE.parents[2] / "theme" / "public" / "live"
 DRAWS = 50  # random inputs for each function
 
 
@@ -376,7 +376,7 @@ def computed() -> dict[str, list[tuple[Case, Any]]]:
             cases.append((name, Case((*name.split("."), values), expected)))
     node = Path(sys.executable).with_name("node")
     done = subprocess.run(
-        [node if node.exists() else shutil.which("node"), HERE / "live_modules.mjs"],
+        [node if node.exists() else shutil.which("node"), HERE / "modules.mjs"],
         input=json.dumps([case.call for _, case in cases]),
         capture_output=True,
         text=True,

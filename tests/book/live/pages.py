@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, Page, expect
 from ibbook.book.chapters import chapters, read
 from ibbook.figures import LIVE_MIME
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PUBLIC = ROOT / "theme" / "public"
 sys.path.insert(0, str(ROOT / "theme"))
 
