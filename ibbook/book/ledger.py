@@ -154,20 +154,25 @@ def quantities(entry: Entry) -> list[str]:
     return list(dict.fromkeys(name for names in both for name in names))
 
 
+def of_runs(entry: Entry, book: Path) -> dict[str, float]:
+    """The number that an entry takes from kept runs, by the name of each run."""
+    if not entry.runs:
+        return {}
+    return {
+        path.stem: row["value"]
+        for path in sorted((book / "data" / "results").glob("*.json"))
+        if fnmatchcase(path.stem, entry.runs["pattern"])
+        for row in kept(path)["records"]
+        if row["name"] == entry.runs["name"]
+    }
+
+
 def known(entry: Entry, records: Mapping[str, float], book: Path) -> dict[str, float]:
     """The values of an entry's quantities, as far as there are any."""
     values = dict(records)
-    if entry.runs:
-        found = [
-            row["value"]
-            for path in sorted((book / "data" / "results").glob("*.json"))
-            if fnmatchcase(path.stem, entry.runs["pattern"])
-            for row in kept(path)["records"]
-            if row["name"] == entry.runs["name"]
-        ]
-        if found:
-            values |= {"runs.mean": fmean(found), "runs.count": len(found)}
-            values |= {"runs.least": min(found), "runs.most": max(found)}
+    if found := list(of_runs(entry, book).values()):
+        values |= {"runs.mean": fmean(found), "runs.count": len(found)}
+        values |= {"runs.least": min(found), "runs.most": max(found)}
     return {name: values[name] for name in quantities(entry) if name in values}
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from ibbook.book import ledger
 from ibbook.book.claims import claims
-from ibbook.book.ledger import STATED, VERDICTS, Entry, known, quantities, verdict
+from ibbook.book.ledger import STATED, VERDICTS, Entry, of_runs, quantities, verdicts
 from ibbook.book.provenance import anchor, table
 from ibbook.book.records import Record
 
 ELSEWHERE = "No chapter"
-EVERY = "runs.mean < runs.least + runs.most"  # names what is shown of kept runs
 MEANING = {
     "reproduced": "The claim holds on our numbers, within the tolerance.",
     "bounded": "It holds less precisely than the source has it.",
@@ -31,10 +30,6 @@ class _Numbers(NamedTuple):
     rows: Mapping[str, Record]
     tolerances: Mapping[str, float]
 
-    @property
-    def values(self) -> dict[str, float]:
-        return {name: row["value"] for name, row in self.rows.items()}
-
 
 def page(book: Path, rows: Mapping[str, Record], titles: Mapping[str, str]) -> str:
     """Every entry with its verdict, by chapter and by verdict, as Markdown.
@@ -47,7 +42,7 @@ def page(book: Path, rows: Mapping[str, Record], titles: Mapping[str, str]) -> s
     read = ledger.read(book)
     tolerances = {n: c.tolerance for n, c in claims(book).items() if c.tolerance is not None}
     numbers = _Numbers(book, rows, tolerances)
-    found = {name: verdict(e, known(e, numbers.values, book)) for name, e in read.entries.items()}
+    found = verdicts(read, {name: row["value"] for name, row in rows.items()}, book)
     parts: dict[str, list[str]] = {name: [] for name in sorted(titles)} | {"": []}
     for name, entry in read.entries.items():
         parts[entry.chapter if entry.chapter in titles else ""].append(name)
@@ -75,21 +70,21 @@ def page(book: Path, rows: Mapping[str, Record], titles: Mapping[str, str]) -> s
     return text + (head + table(["source", "section", "why"], left) if left else "")
 
 
-def of_chapter(book: Path, rows: Mapping[str, Record], chapter: str) -> str:
-    """The entries of one chapter with their verdicts, folded, for its foot; "" if it has none."""
-    values = {name: row["value"] for name, row in rows.items()}
-    lines = [
-        (
-            _plain(entry.statement),
-            f"{{cite:t}}`{entry.source}`",
-            f"[{verdict(entry, known(entry, values, book))}](#{place(name)})",
-        )
-        for name, entry in ledger.read(book).entries.items()
-        if entry.chapter == chapter
-    ]
-    made = table(["claim", "source", "verdict"], lines)
-    title = "What the sources claim, and what we found"
-    return f":::{{dropdown}} {title}\n\n{made}\n:::\n" if lines else ""
+def of_chapters(book: Path, rows: Mapping[str, Record]) -> dict[str, str]:
+    """Of each chapter that has any, its entries with their verdicts, folded, for its foot."""
+    read = ledger.read(book)
+    found = verdicts(read, {name: row["value"] for name, row in rows.items()}, book)
+    lines: dict[str, list[tuple[str, ...]]] = {}
+    for name, entry in read.entries.items():
+        if entry.chapter:
+            told = f"[{found[name]}](#{place(name)})"
+            row = _plain(entry.statement), f"{{cite:t}}`{entry.source}`", told
+            lines.setdefault(entry.chapter, []).append(row)
+    title, head = "What the sources claim, and what we found", ["claim", "source", "verdict"]
+    return {
+        chapter: f":::{{dropdown}} {title}\n\n{table(head, own)}\n:::\n"
+        for chapter, own in lines.items()
+    }
 
 
 def linked(text: str) -> str:
@@ -164,13 +159,11 @@ def _number(name: str, numbers: _Numbers) -> str:
 
 def _runs(entry: Entry, numbers: _Numbers) -> str:
     """The kept runs of an entry: their mean, their range, and a link to each."""
-    found = known(entry._replace(holds=EVERY, exactly=None), {}, numbers.book)
-    paths = sorted((numbers.book / "data" / "results").glob("*.json"))
-    names = [path.stem for path in paths if fnmatchcase(path.stem, entry.runs["pattern"])]
-    links = ", ".join(f"[{name}](#{anchor(name)})" for name in names)
+    found = of_runs(entry, numbers.book)
     if not found:
         return f"no kept run `{entry.runs['pattern']}`"
-    mean, least, most = (f"{found[f'runs.{what}']:.4g}" for what in ("mean", "least", "most"))
+    links = ", ".join(f"[{name}](#{anchor(name)})" for name in found)
+    mean, least, most = (f"{of(found.values()):.4g}" for of in (fmean, min, max))
     return f"kept runs: mean {mean}, from {least} to {most} ({links})"
 
 

@@ -152,6 +152,7 @@ def stage_book(
             if file.suffix == ".md":
                 text = refreshed(text_of(file), rows)
                 (stage / "chapters" / file.name).write_text(text, encoding="utf-8")
+    feet = reproduction.of_chapters(source, rows)
     for name, path in notebooks.items():
         notebook = nbformat.read(path, as_version=4)
         # the text that it pairs with is not here, and mystmd complains about what it does not know
@@ -161,8 +162,8 @@ def stage_book(
                 cell.source = reproduction.linked(refreshed(cell.source, rows))
             elif "caption" in cell.metadata:
                 cell.metadata.caption = refreshed(cell.metadata.caption, rows)
-        if found := reproduction.of_chapter(source, rows, name):
-            notebook.cells.append(nbformat.v4.new_markdown_cell(found))
+        if name in feet:
+            notebook.cells.append(nbformat.v4.new_markdown_cell(feet[name]))
         nbformat.write(notebook, stage / "chapters" / f"{name}.ipynb")
     for name, reason in failures.items():
         notice = failure_notice(source / "chapters" / f"{name}.md", reason)

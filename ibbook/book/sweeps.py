@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from ibbook.book.chapters import Chapter
 from ibbook.book.folders import BookError
+from ibbook.book.grids import Row
 from ibbook.book.keys import key
-from ibbook.book.parameters import Value, resolve
+from ibbook.book.parameters import resolve
 from ibbook.book.runs import below, finished, provenance, receive, whole
 from ibbook.book.workers import attempt
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-Row = dict[str, Value]
 ATTEMPTS = 2  # of a run whose kernel never answered; a failing cell is not tried again
 LOOK_SECONDS = 1.0  # between two looks at runs that another sweep is making
 
