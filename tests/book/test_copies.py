@@ -14,15 +14,13 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from ibtheme import copies, plain
 from IPython.core.inputtransformer2 import TransformerManager
 
 from ibbook.book import site
 from tests.book import sample_book
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "theme"))
-
-from ibtheme import copies, plain  # noqa: E402
 
 REPOSITORY = "https://github.com/ada/sample"
 # a directive, a role, an option of a directive, a target, a reference or number that MyST resolves

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ibtheme import search
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "theme" / "public" / "theme" / "search.js"
-sys.path.insert(0, str(ROOT / "theme"))
 
-from ibtheme import search  # noqa: E402
 
 ASK = """
 await import(process.argv[1]);

@@ -25,16 +25,7 @@ import yaml
 from fontTools.ttLib import TTFont
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-
-from ibbook.book import site
-from tests.book import sample_book
-from tests.book.test_runs import gone, wait
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "theme"))
-
-from ibtheme import (  # noqa: E402
+from ibtheme import (
     addresses,
     boxes,
     context,
@@ -50,7 +41,14 @@ from ibtheme import (  # noqa: E402
     serve,
     symbols,
     tree,
-)  # fmt: skip
+)
+from PIL import Image
+
+from ibbook.book import site
+from tests.book import sample_book
+from tests.book.test_runs import gone, wait
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from ibtheme import context, outputs, prepare
 from playwright.sync_api import Locator, Page, expect
 
 from ibbook.book.chapters import chapters, read
@@ -18,9 +18,6 @@ from ibbook.figures import LIVE_MIME
 
 ROOT = Path(__file__).resolve().parents[3]
 PUBLIC = ROOT / "theme" / "public"
-sys.path.insert(0, str(ROOT / "theme"))
-
-from ibtheme import context, outputs, prepare  # noqa: E402
 
 PAGE = """<!DOCTYPE html><html lang="en" data-theme="{mode}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{module}</title>

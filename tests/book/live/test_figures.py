@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
+from ibtheme import context, live
 from markupsafe import Markup
 from playwright.sync_api import expect
 
 from ibbook.figures import COLOURS
 from tests.book.live.pages import FIGURES, PUBLIC, Memory, drag, opened, said
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "theme"))
-
-from ibtheme import context, live
 
 # ---- every figure
 
