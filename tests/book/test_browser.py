@@ -634,6 +634,18 @@ def test_figures_and_theorems_have_an_address(sample, tab):
         expect(tab.locator(":target")).to_be_in_viewport()
 
 
+def test_an_address_within_a_long_page_leads_there(book, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    for place in (
+        "lambda-beta-vae/#fig-lb-thresholds",
+        "beta-vae/#sec-vae-metrics",
+        "information-bottleneck/#sec-ib-letters",
+    ):
+        page.goto(f"{book.address}/{place}")
+        expect(page.locator(":target")).to_be_in_viewport()
+    page.close()
+
+
 def test_the_outline_follows_the_reader(sample, tab):
     tab.goto(f"{sample.address}/sample/#blocks")
     expect(tab.locator("#outline .here")).to_contain_text("Blocks")
