@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sysconfig
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -127,3 +129,13 @@ def test_the_container_builds_the_book_as_the_readme_does():
             assert all((ROOT / source).exists() for source in sources)
     make = (ROOT / "Makefile").read_text()
     assert all(f"\n{target}:" in make for target in (".venv/book", "book"))
+
+
+def test_the_workflows_and_the_container_have_nothing_a_linter_finds():
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    scripts = Path(sysconfig.get_path("scripts"))
+    for command in (
+        ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
+        ["hadolint", ROOT / "Containerfile"],
+    ):
+        subprocess.run([scripts / command[0], *command[1:]], check=True)
