@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -27,9 +28,18 @@ from ibbook.book.folders import run_store
 from ibbook.book.parameters import Value
 from ibbook.book.processes import guard
 
-# Variables of the caller that would change what cells compute, print or draw.
-OWN = ("PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONIOENCODING")
-OWN += ("FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
+# Variables of the caller that would change what cells compute, print or draw; of Python's own they
+# are all but those that say where modules are.
+OWN = ("FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES", "MPLBACKEND", "TORCH_LOGS")
+PLACES = ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE")
+PLACES += ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
+# Starts a kernel without what this machine has IPython do in each.
+ALONE = """\
+from IPython.core import application
+application.SYSTEM_CONFIG_DIRS.clear(), application.ENV_CONFIG_DIRS.clear()
+from ipykernel import kernelapp
+kernelapp.launch_new_instance()
+"""
 
 
 # The guards of the kernels that each thread waits for.
@@ -167,7 +177,8 @@ class _ThisInterpreter(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(**get_kernel_dict())
+        command = [sys.executable, "-P", "-c", ALONE, "-f", "{connection_file}"]
+        return KernelSpec(**get_kernel_dict() | {"argv": command})
 
     @default("transport_encryption")
     def _encrypt(self) -> str:
@@ -195,7 +206,13 @@ def threads() -> int:
 
 def _environment(book: Path, profile: Path) -> dict[str, str]:
     """The caller's variables, without those that change a run; folders as the caller means them."""
-    made = {name: value for name, value in os.environ.items() if name not in OWN}
+    made = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in OWN and (name in PLACES or not name.startswith("PYTHON"))
+    }
+    if path := made.get("PYTHONPATH"):
+        made["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     for name in ("IBBOOK_DATA", "IBBOOK_CACHE"):
         if folder := given(name):
             made[name] = str(folder)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_output
 
+from ibbook import _origin
 from ibbook.book import kernels, runs
 from ibbook.book.chapters import Chapter, read
 from ibbook.book.kernels import joined
@@ -31,7 +33,20 @@ print(Path(os.environ["IBBOOK_DATA"], "here").read_text())
 display(HTML("<b>x</b>"))
 print("secret" in globals(), sys.flags.optimize, matplotlib.rcParams["axes.facecolor"])
 print(Path(os.environ["IBBOOK_RUNS"]).name, "\\u00e9")
+import own
+print(own.__name__, sys.flags.dev_mode, "inline" in matplotlib.get_backend())
 """
+
+
+def another_python(top: Path) -> Path:
+    """A Python with this one's packages, whose machine has IPython do something in each kernel."""
+    (top / "etc" / "ipython" / "startup").mkdir(parents=True)
+    (top / "etc" / "ipython" / "startup" / "00.py").write_text("secret = 1")
+    (top / "etc" / "ipython" / "ipython_config.py").write_text("c.InteractiveShell.cache_size = 0")
+    (top / "pyvenv.cfg").write_text(f"home = {Path(sys.base_prefix, 'bin')}")
+    (top / "bin").mkdir()
+    (top / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    return top / "bin" / "python"
 
 
 def test_the_callers_settings_do_not_reach_the_cells_and_the_callers_folders_do(
@@ -48,10 +63,15 @@ def test_the_callers_settings_do_not_reach_the_cells_and_the_callers_folders_do(
     (home / "matplotlibrc").write_text("axes.facecolor: red")
     (tmp_path / "sets").mkdir()
     (tmp_path / "sets" / "here").write_text("found")
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "own.py").touch()
+    monkeypatch.setattr(sys, "executable", str(another_python(tmp_path / "venv")))
+    here = [_origin.PACKAGE.parent, sysconfig.get_path("purelib"), "modules"]
     for name, value in {
         "IPYTHONDIR": home, "PYTHONSTARTUP": tmp_path / "startup.py", "MPLCONFIGDIR": home,
         "PYTHONOPTIMIZE": "1", "COLUMNS": "20", "IBBOOK_DATA": "sets", "IBBOOK_RUNS": "own",
-        "LC_ALL": "C", "PYTHONIOENCODING": "latin-1",
+        "LC_ALL": "C", "PYTHONIOENCODING": "latin-1", "PYTHONDEVMODE": "1", "MPLBACKEND": "pdf",
+        "PYTHONPATH": os.pathsep.join(map(str, here)),
     }.items():  # fmt: skip
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
@@ -61,7 +81,7 @@ def test_the_callers_settings_do_not_reach_the_cells_and_the_callers_folders_do(
     outputs = read(executed(run(chapter))).cells[-1].outputs
     assert [output.output_type for output in outputs] == ["stream", "display_data", "stream"]
     assert outputs[0].text == "found\n"
-    assert outputs[2].text == "False 0 white\nown \u00e9\n"
+    assert outputs[2].text == "False 0 white\nown \u00e9\nown False True\n"
 
 
 def old_rule(text: str) -> str:
