@@ -20,24 +20,42 @@ def real(
 
     `grad` keeps the gradients of a tensor; `infinite` lets an entry be infinity.
     """
-    if not isinstance(value, Tensor):
-        try:
-            array = value if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
-            if np.ma.is_masked(array):
-                raise ValueError("some of its entries are masked; fill them or leave them out")
-            if np.iscomplexobj(array):
-                raise ValueError(f"it is complex, of dtype {array.dtype}")
-            value = torch.from_numpy(np.array(array, np.float64, order="C", subok=False))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must be an array of real numbers: {error}") from None
-    if value.is_complex():
-        raise ValueError(f"{name} must be real, got dtype {value.dtype}")
+    value = tensor(value, name)
     value = (value if grad else value.detach()).to(torch.float64)
     wrong = value.isnan() | value.isneginf() if infinite else ~value.isfinite()
     if wrong.any():
         bad = value[wrong].flatten()[0].item()
         raise ValueError(f"{name} must be finite, got {bad}; drop or repair those entries")
     return value
+
+
+def tensor(value: Any, name: str) -> Tensor:
+    """Any array-like of real numbers, whole or not, as a tensor; nothing of it is dropped.
+
+    >>> tensor(np.array([1, 2], ">i8")[::-1], "x")
+    tensor([2, 1])
+    """
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            raise ValueError(f"{name} must be real, got dtype {value.dtype}")
+        if value.layout is not torch.strided:
+            raise ValueError(f"{name} must be dense, got {value.layout}; use .to_dense()")
+        return value
+    try:
+        if _masked(value):
+            raise ValueError("some of its entries are masked; fill them or leave them out")
+        array = np.asarray(value)
+        if array.dtype.kind not in "biufO":
+            raise ValueError(f"its dtype is {array.dtype}")
+        # what torch has no kind for: long doubles, and objects such as fractions
+        kind = np.float64 if array.dtype.char in "gO" else array.dtype.newbyteorder("=")
+        return torch.from_numpy(np.array(array, kind, order="C", subok=False))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be an array of real numbers: {error}") from None
+
+
+def _masked(value: Any) -> bool:
+    return any(map(_masked, value)) if isinstance(value, list | tuple) else np.ma.is_masked(value)
 
 
 def distribution(
@@ -48,8 +66,7 @@ def distribution(
     They may be off by what arithmetic in their own precision leaves, which grows with their number.
     """
     p = real(value, name, grad=grad)
-    kind = value.dtype if isinstance(value, Tensor) else getattr(value, "dtype", None)
-    eps = _rounding(kind)
+    eps = _rounding(value)
     axes = axes or p.ndim
     if p.ndim < max(axes, 1):
         raise ValueError(
@@ -71,8 +88,9 @@ def distribution(
     return p / p.sum(over, keepdim=True)
 
 
-def _rounding(kind: Any) -> float:
+def _rounding(value: Any) -> float:
     """The spacing of numbers near 1 in the precision that values came in."""
+    kind = getattr(value, "dtype", None)
     if isinstance(kind, torch.dtype):
         return torch.finfo(kind if kind.is_floating_point else torch.float64).eps
     floating = isinstance(kind, np.dtype) and np.issubdtype(kind, np.floating)
@@ -91,8 +109,8 @@ def slopes(beta: Any, name: str = "beta") -> Float64[Tensor, "..."]:
     return b
 
 
-def covariance(value: Any, name: str, *, grad: bool = False) -> Float64[Tensor, "*batch n n"]:
-    """Symmetric positive definite matrices over the last two axes."""
+def symmetric(value: Any, name: str, *, grad: bool = False) -> Float64[Tensor, "*batch n n"]:
+    """Symmetric matrices over the last two axes, but for rounding in their own precision."""
     c = real(value, name, grad=grad)
     if c.ndim < 2 or c.shape[-1] != c.shape[-2] or c.shape[-1] == 0:
         raise ValueError(
@@ -100,11 +118,16 @@ def covariance(value: Any, name: str, *, grad: bool = False) -> Float64[Tensor, 
         )
     scale = c.abs().amax((-2, -1), keepdim=True)
     asymmetry = (c - c.mT).abs()
-    if (asymmetry > 1e-8 * scale).any():
+    if (asymmetry > max(1e-8, 16 * _rounding(value)) * scale).any():
         raise ValueError(
             f"{name} must be symmetric, it differs from its transpose by {asymmetry.max():g}"
         )
-    c = (c + c.mT) / 2
+    return (c + c.mT) / 2
+
+
+def covariance(value: Any, name: str, *, grad: bool = False) -> Float64[Tensor, "*batch n n"]:
+    """Symmetric positive definite matrices over the last two axes."""
+    c = symmetric(value, name, grad=grad)
     smallest = torch.linalg.eigvalsh(c)[..., 0].min().item()
     if smallest <= 0:
         raise ValueError(

@@ -123,6 +123,8 @@ def test_numbers_of_numpy_and_torch_are_numbers():
         torch.tensor(True),
         "3",
         b"3",
+        np.ma.masked,
+        np.ma.array(3, mask=True),
         None,
         [3],
         np.array([3]),
@@ -167,7 +169,37 @@ def test_no_part_of_an_array_is_dropped_without_a_word():
             real(value, "p")
     with pytest.raises(ValueError, match="some of its entries are masked"):
         real(np.ma.array([0.5, 0.5, 0.5], mask=[0, 0, 1]), "p")
+    with pytest.raises(ValueError, match="some of its entries are masked"):
+        real([np.ma.array([0.5, 0.5], mask=[0, 1]), [0.0, 0.0]], "p")
     assert real(np.ma.array([0.5, 0.5]), "p").tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.tensor([0.5, 0.5]).to_sparse(), "p must be dense, got torch.sparse_coo"),
+        ([torch.tensor(0.5, requires_grad=True), 0.5], "p must be an array of real numbers"),
+        (np.array(["2026"], "M8[Y]"), "p must be an array of real numbers: its dtype is dat"),
+        (["0.5", "0.5"], "p must be an array of real numbers: its dtype is <U3"),
+    ],
+)
+def test_what_is_no_plain_array_of_numbers_is_named(value, words):
+    with pytest.raises(ValueError, match=words):
+        real(value, "p")
+
+
+@pytest.mark.parametrize("kind", [">f8", ">f4", ">i4", "f2", "g", "u8", "O"])
+def test_numbers_of_any_kind_and_byte_order_keep_their_values(kind):
+    assert real(np.array([0, 1, 2], kind)[::-1], "x").tolist() == [2.0, 1.0, 0.0]
+
+
+def test_a_covariance_may_be_off_by_what_its_own_precision_leaves():
+    x = torch.randn(1000, 50, generator=torch.Generator().manual_seed(0))
+    rounded = (x.T / 7) @ (7 * x) / 1000
+    assert not torch.equal(rounded, rounded.T)
+    assert covariance(rounded, "cov").shape == (50, 50)
+    with pytest.raises(ValueError, match="cov must be symmetric"):
+        covariance(rounded.double(), "cov")
 
 
 def test_arrays_of_any_layout_are_read_without_a_warning(recwarn):

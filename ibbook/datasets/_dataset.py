@@ -37,8 +37,16 @@ import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
+from ibbook._checks import real, tensor
 from ibbook._numbers import integer, number
-from ibbook.datasets._grid import check_classes, classes_of, indices_of, integers, seeded
+from ibbook.datasets._grid import (
+    as_labels,
+    check_classes,
+    classes_of,
+    indices_of,
+    integers,
+    seeded,
+)
 from ibbook.datasets._images import CHUNK, Copies, Images, as_images, rows_of
 
 CLASSES = 1_000_000  # of a factor whose values are not given, at most
@@ -99,9 +107,9 @@ class Dataset:
         >>> data.images[:].flatten().tolist()
         [0, 10, 20, 10, 20, 30]
         """
-        values = tuple(torch.as_tensor(v, dtype=torch.float64) for v in factor_values)
+        values = tuple(real(v, "factor_values") for v in factor_values)
         sizes = tuple(len(v) for v in values)
-        images = Images((math.prod(sizes), *shape), partial(_drawn, render, sizes))
+        images = Images((math.prod(sizes), *shape), partial(_drawn, render, sizes), drawn=True)
         return cls(name, images, scale, source, tuple(factor_names), values)
 
     @classmethod
@@ -134,7 +142,7 @@ class Dataset:
         n = len(pictures)
         classes = None if factors is None else integers(factors, "factors", (n, None))
         if factor_values is not None:
-            values = tuple(torch.as_tensor(v, dtype=torch.float64) for v in factor_values)
+            values = tuple(real(v, "factor_values") for v in factor_values)
         elif classes is not None:
             most = [integer(column.max(), "the largest class", -1, CLASSES) for column in classes.T]
             values = tuple(torch.arange(high + 1, dtype=torch.float64) for high in most)
@@ -152,7 +160,7 @@ class Dataset:
         if classes is not None:
             check_classes(classes, names, sizes)
         if labels is not None:
-            labels = integers(labels, "labels", (n,))
+            labels = as_labels(labels, "labels", n)
         return cls(name, pictures, scale, source, names, values, labels, classes)
 
     @classmethod
@@ -164,12 +172,12 @@ class Dataset:
         >>> Dataset.from_codes(torch.zeros(5, 3)).images.shape
         (5, 3, 1, 1)
         """
-        codes = torch.as_tensor(codes)
+        codes = tensor(codes, "codes").detach().float()
         if codes.ndim != 2 or not codes.numel() or not codes.isfinite().all():
             raise ValueError(f"codes must be finite, [n, latents], got shape {tuple(codes.shape)}")
         if labels is not None:
-            labels = integers(labels, "labels", (len(codes),))
-        images = Images.held(codes.detach().float()[..., None, None])
+            labels = as_labels(labels, "labels", len(codes))
+        images = Images.held(codes[..., None, None])
         return cls(name, images, 1, "a network's codes", labels=labels)
 
     def __len__(self) -> int:
@@ -245,7 +253,7 @@ class Dataset:
         read = partial(_chosen, self.images.read, Copies(rows))
         return replace(
             self,
-            images=Images((len(rows), *self.images.shape[1:]), read),
+            images=replace(self.images, shape=(len(rows), *self.images.shape[1:]), read=read),
             labels=None if self.labels is None else self.labels[rows],
             classes=self.factors_at(rows),
             exact=None if self.exact is None else self.exact[rows],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from ibbook import _numbers
+from ibbook._checks import tensor
 
 
 def classes_of(indices: Int64[Tensor, "*m"], sizes: Sequence[int]) -> Int64[Tensor, "*m k"]:
@@ -41,8 +41,8 @@ def indices_of(classes: Int64[Tensor, "*m k"], sizes: Sequence[int]) -> Int64[Te
 
 
 def integers(value: Any, name: str, shape: tuple[int | None, ...]) -> Int64[Tensor, "..."]:
-    array = value.cpu() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
-    if array.is_floating_point() or array.is_complex():
+    array = tensor(value, name).cpu()
+    if array.is_floating_point():
         raise ValueError(f"{name} must be integers, the class of each picture, got {array.dtype}")
     fits = array.ndim == len(shape) and all(
         want in (None, got) for want, got in zip(shape, array.shape, strict=True)
@@ -51,6 +51,14 @@ def integers(value: Any, name: str, shape: tuple[int | None, ...]) -> Int64[Tens
         wanted = ", ".join("k" if s is None else str(s) for s in shape)
         raise ValueError(f"{name} must have shape [{wanted}], got {tuple(array.shape)}")
     return array.long()
+
+
+def as_labels(value: Any, name: str, n: int) -> Int64[Tensor, "n"]:
+    """A class of each picture, counted from 0."""
+    found = integers(value, name, (n,))
+    if n and found.min() < 0:
+        raise ValueError(f"{name} must count from 0, got {found.min()}")
+    return found
 
 
 def check_classes(

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from ibbook._checks import tensor
+
 CHUNK = 4096  # pictures read or rendered at a time: 48 MiB of 64x64 colour
 
 
@@ -19,7 +21,8 @@ CHUNK = 4096  # pictures read or rendered at a time: 48 MiB of 64x64 colour
 class Images:
     """Pictures that are read when asked for: index it like an array, `images[:8]`.
 
-    `read(rows)` returns the pictures of these rows, on the device of `rows`.
+    `read(rows)` returns the pictures of these rows, on the device of `rows`; `drawn` are those
+    that are computed, not held or mapped.
 
     >>> from ibbook.datasets import load
     >>> images = load("digits").images
@@ -31,6 +34,7 @@ class Images:
 
     shape: tuple[int, ...]
     read: Callable[[Int64[Tensor, "n"]], Tensor]
+    drawn: bool = False
 
     @classmethod
     def held(cls, pictures: Tensor) -> Images:
@@ -59,6 +63,8 @@ class Images:
 
 def as_images(images: Any, channels_last: bool) -> Images:
     """`Images` of an array: a memory map stays on disk, anything else lives on the device."""
+    if np.ma.is_masked(images):
+        raise ValueError("some pixels of images are masked; fill them or leave them out")
     if not isinstance(images, Tensor | np.ndarray):
         images = np.asarray(images)
     if images.dtype not in (torch.uint8, np.dtype(np.uint8)):
@@ -152,7 +158,7 @@ def rows_of(key: Any, length: int) -> Int64[Tensor, "*m"]:
             f"pictures have one index, their number, got {key}; take axes of what comes back, "
             "as in images[0][0], or give a list of numbers"
         )
-    rows = torch.as_tensor(np.array(key) if isinstance(key, np.ndarray) else key)
+    rows = tensor(key, "indices")
     if rows.dtype == torch.bool:
         if rows.shape != (length,):
             raise IndexError(f"a mask must have shape ({length},), got {tuple(rows.shape)}")

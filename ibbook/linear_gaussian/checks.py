@@ -53,6 +53,10 @@ def positive_definite(cov: Any, noise: Noise) -> Float64[Tensor, "n n"]:
                 "likelihood is unbounded: give the observations noise, or fix the decoder's"
             ) from None
         raise
+    return one_matrix(cov)
+
+
+def one_matrix(cov: Tensor) -> Float64[Tensor, "n n"]:
     if cov.ndim != 2:
         raise ValueError(f"cov must be one matrix, got shape {tuple(cov.shape)}")
     return cov

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float, Float64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ibbook._checks import real
+from ibbook._checks import real, symmetric
 from ibbook._numbers import integer, number
-from ibbook.linear_gaussian.checks import Noise, check_l2, checked_noise, positive_definite
+from ibbook.linear_gaussian.checks import (
+    Noise,
+    check_l2,
+    checked_noise,
+    one_matrix,
+    positive_definite,
+)
 
 
 def collapse_threshold(
@@ -55,8 +59,15 @@ def collapse_thresholds(
     >>> collapse_thresholds([[4.0, 0.0], [0.0, 1.0]], 0.5).tolist()
     [8.0, 2.0]
     """
-    cov = _covariance(cov)
-    noise = real(noise, "noise").expand(len(cov))
+    cov = one_matrix(symmetric(cov, "cov"))
+    noise = real(noise, "noise")
+    if noise.shape not in ((), cov.shape[:1]):
+        raise ValueError(
+            f"noise must be a number or {len(cov)} of them, got shape {tuple(noise.shape)}"
+        )
+    if (cov.diagonal() < 0).any():
+        raise ValueError(f"cov has a negative variance, {cov.diagonal().min().item():g}")
+    noise = noise.to(cov).expand(len(cov))
     varies = cov.diagonal() > 0
     if not ((noise > 0) & noise.isfinite())[varies].all():
         raise ValueError(f"noise must be positive and finite where a pixel varies, got {noise}")
@@ -78,23 +89,15 @@ def linear_vae_rates(
     there are latents (Tipping and Bishop, 1999, for beta = 1; Lucas et al., 2019).
 
     >>> rates = linear_vae_rates([[4.0, 0.0], [0.0, 1.0]], 0.5, [1.0, 4.0], latents=2)
-    >>> rates.div(math.log(2)).tolist()  # bits
+    >>> rates.div(torch.tensor(2.0).log()).tolist()  # bits
     [[1.5, 0.5], [0.5, 0.0]]
     """
     thresholds = collapse_thresholds(cov, number(noise, "noise"))
     betas = real(betas, "betas")
+    if betas.ndim != 1:
+        raise ValueError(f"betas must be a vector, got shape {tuple(betas.shape)}")
     if not ((betas > 0) & betas.isfinite()).all():
         raise ValueError(f"betas must be positive and finite, got {betas.tolist()}")
     latents = integer(latents, "latents", 1, len(thresholds))
     ratio = thresholds[:latents] / betas[:, None]
     return ratio.clamp(min=1).log() / 2
-
-
-def _covariance(cov: Tensor | ArrayLike) -> Float64[Tensor, "n n"]:
-    cov = real(cov, "cov")
-    if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or not len(cov):
-        raise ValueError(f"cov must be a square matrix, got shape {tuple(cov.shape)}")
-    scale = cov.diagonal().abs().max()
-    if not math.isfinite(scale) or (cov - cov.T).abs().max() > 1e-9 * scale:
-        raise ValueError("cov must be finite and symmetric; give (cov + cov.T) / 2")
-    return cov

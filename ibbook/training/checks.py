@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from ibbook._checks import tensor
 from ibbook._numbers import integer
 from ibbook.datasets import Dataset
 from ibbook.networks import Network
@@ -69,7 +69,7 @@ def check_alone(network: Network) -> None:
 
 def check_images(images: Any, network: Network) -> Float32[Tensor, "n c h w"]:
     """Pictures of numpy or torch, in the precision that networks take."""
-    images = torch.as_tensor(images)
+    images = tensor(images, "images")
     shape = tuple(images.shape)
     if shape[1:] != network.picture or not shape[0] or not images.is_floating_point():
         raise ValueError(

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from ibbook._checks import real, tensor
+from ibbook._numbers import integer
 from ibbook._paths import expanded
 from ibbook.datasets import Dataset
 from ibbook.networks import Model, Network
@@ -71,7 +73,7 @@ class Ensemble:
 
     def select(self, members: Sequence[int]) -> Ensemble:
         """Some of the members, in this order, counted from 0; one may come more than once."""
-        model = self._chosen(members)
+        model, members = self._chosen(members), self._numbers(members)
         rows = [r | {"member": i} for i, m in enumerate(members) for r in self._rows_of(m)]
         diverged = {i: self.diverged[m] for i, m in enumerate(members) if m in self.diverged}
         chosen = [self.members[m] for m in members]
@@ -124,9 +126,13 @@ class Ensemble:
     ) -> Float[Tensor, "members n output"]:
         """The mean of q(target | z) of the chosen members: pixels, or class probabilities."""
         check_alone(self.network)
-        model = self._chosen(members)
+        model, z = self._chosen(members), tensor(z, "z")
+        if z.ndim != 3 or len(z) != len(model.seeds):
+            raise ValueError(
+                f"z must have shape [{len(model.seeds)} members, n, latents], got {tuple(z.shape)}"
+            )
         with torch.no_grad():
-            z = torch.as_tensor(z).to(model.seeds.device, torch.float32)
+            z = z.detach().to(model.seeds.device, torch.float32)
             return self.objective.mean(model.decode(z))
 
     def predict(
@@ -190,7 +196,7 @@ class Ensemble:
         passes = _passes(model, len(data), samples)
         means = sum(self._sums(model, data, rows, samples, seed) for rows in passes) / len(data)
         last = "error" if self.objective.target == "images" else "accuracy"
-        chosen = range(len(self.members)) if members is None else members
+        chosen = range(len(self.members)) if members is None else self._numbers(members)
         return pd.DataFrame(
             parameters(m, self.members[m])
             | {"samples": samples, "distortion": distortion}
@@ -230,8 +236,8 @@ class Ensemble:
         members: Sequence[int] | None = None,
     ) -> Float[Tensor, "members latents values c h w"]:
         """Reconstructions of one image as each latent in turn runs through `values`."""
-        mean = self.encode(torch.as_tensor(image)[None], members)[0]
-        latents, values = mean.shape[-1], torch.as_tensor(values)
+        mean = self.encode(tensor(image, "image")[None], members)[0]
+        latents, values = mean.shape[-1], real(values, "values")
         z = mean[:, :, None].repeat(1, latents, len(values), 1)
         for j in range(latents):
             z[:, j, :, j] = values.to(z)
@@ -269,14 +275,22 @@ class Ensemble:
     def _chosen(self, members: Sequence[int] | None) -> Model:
         if members is None:
             return self.models
-        known = range(len(self.members))
-        if not len(members) or any(m not in known for m in members):
-            raise ValueError(f"members must be some of 0..{len(known) - 1}, got {list(members)}")
-        rows = torch.tensor(list(members))
-        chosen = self.network.build(torch.tensor([self.members[m]["seed"] for m in members]))
+        rows = self._numbers(members)
+        chosen = self.network.build(torch.tensor([self.members[m]["seed"] for m in rows]))
         chosen.to(self.models.seeds.device)
         chosen.load_state_dict({k: v[rows] for k, v in self.models.state_dict().items()})
         return chosen.eval()
+
+    def _numbers(self, members: Sequence[int]) -> list[int]:
+        """Numbers of members, one or more, as Python's own."""
+        most = len(self.members) - 1
+        try:
+            found = [integer(m, "member", 0, most) for m in members]
+        except (TypeError, ValueError):
+            found = []
+        if not found:
+            raise ValueError(f"members must be some of 0..{most}, got {members!r}")
+        return found
 
 
 def _passes(model: Model, pictures: int, samples: int) -> Iterator[range]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ibbook._numbers import integer
+from ibbook._numbers import integer, number
 from ibbook._paths import expanded
 from ibbook._threads import workers
 from ibbook.datasets import Dataset
@@ -70,6 +70,7 @@ def fit(
     """
     members = [check_member(m, i) for i, m in enumerate(members)]
     steps, batch_size = integer(steps, "steps", 1), integer(batch_size, "batch_size", 1, len(data))
+    seconds = number(checkpoint_seconds, "checkpoint_seconds")
     check_fit(network, objective, data, members)
     optimiser = optimiser or Optimiser()
     device = _device(device)
@@ -116,7 +117,7 @@ def fit(
             if state.rows and not bar.disable:
                 rate, distortion = (state.rows[-1][k] for k in ("rate", "distortion"))
                 bar.set_postfix(rate=f"{rate:.2f}", distortion=f"{distortion:.2f}")
-            if path is not None and time.monotonic() - saved >= checkpoint_seconds:
+            if path is not None and time.monotonic() - saved >= seconds:
                 state.save(path, run)
                 saved = time.monotonic()
     if path is not None:
@@ -134,9 +135,13 @@ def _parts(members: int, device: torch.device) -> list[slice]:
 def _device(device: torch.device | str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(device)
-    if device.type not in NUMBERS:
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        found = None
+    if found is None or found.type not in NUMBERS:
         raise ValueError(f"device must be 'cpu' or 'cuda', got {str(device)!r}")
+    device = found
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device is {str(device)!r}, but this machine has no GPU that PyTorch can use; "

@@ -13,6 +13,7 @@ import struct
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -653,3 +654,38 @@ def test_an_index_of_two_axes_is_no_list_of_rows():
 def test_a_class_of_a_thousand_million_is_refused_before_it_takes_eight_gigabytes():
     with pytest.raises(ValueError, match=r"the largest class must be a whole number .* 1000000"):
         Dataset.from_arrays(np.zeros((2, 2, 2), np.uint8), factors=[[0], [10**9]])
+
+
+WHITE = np.zeros((2, 8, 8), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Dataset.from_codes(np.ones((2, 2)) + 1j), "codes must be .*complex128"),
+        (lambda: Dataset.from_codes(np.ma.array([[1.0, 2]], mask=[[0, 1]])), "codes must .*masked"),
+        (lambda: Dataset.from_codes(np.full((2, 2), 1e300)), "codes must be finite"),
+        (lambda: Dataset.from_arrays(np.ma.array(WHITE, mask=WHITE == 0)), "images are masked"),
+        (lambda: Dataset.from_arrays(WHITE, labels=np.ma.array([0, 1], mask=[0, 1])), "masked"),
+        (lambda: Dataset.from_arrays(WHITE, labels=["a", "b"]), "labels must be an array"),
+        (lambda: Dataset.from_arrays(WHITE, labels=[-1, 0]), "labels must count from 0, got -1"),
+        (lambda: Dataset.from_arrays(WHITE, labels=np.array([0, 2**63], "u8")), "count from 0"),
+        (lambda: Dataset.from_arrays(WHITE, factor_values=[[0, 1j]]), "factor_values must be"),
+        (lambda: Dataset.from_arrays(WHITE).images["a"], "indices must be an array"),
+        (lambda: Dataset.from_arrays(WHITE).images[np.array([1j])], "indices must be an array"),
+    ],
+)
+def test_nothing_of_an_array_is_dropped_on_the_way_into_a_set(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_arrays_of_another_byte_order_or_direction_are_read():
+    codes = np.arange(6.0).reshape(3, 2)
+    for value in (codes.astype(">f4"), codes[::-1][::-1], pd.DataFrame(codes)):
+        assert Dataset.from_codes(value).images[:].flatten().tolist() == codes.flatten().tolist()
+    data = Dataset.from_arrays(
+        WHITE, labels=np.array([1, 0], ">i8"), factor_values=[np.array([0, 1.5], ">f8")]
+    )
+    assert data.labels.tolist() == [1, 0]
+    assert data.select(np.array([1, 0], ">i8")[::-1]).values.flatten().tolist() == [0, 1.5]

@@ -76,8 +76,12 @@ def test_noise_of_each_pixel_enters_as_a_rescaling_and_constant_pixels_do_not_co
 @pytest.mark.parametrize(
     ("call", "what"),
     [
-        (lambda: collapse_thresholds(torch.ones(2, 3), 1.0), "cov must be a square"),
+        (lambda: collapse_thresholds(torch.ones(2, 3), 1.0), "cov must be square"),
         (lambda: collapse_thresholds([[1.0, 0.5], [0.0, 1.0]], 1.0), "symmetric"),
+        (lambda: collapse_thresholds(torch.ones(1, 2, 2), 1.0), "cov must be one matrix"),
+        (lambda: collapse_thresholds([[-1.0]], 1.0), "cov has a negative variance, -1"),
+        (lambda: collapse_thresholds([[1.0]], [1.0, 2.0]), "noise must be a number or 1 of them"),
+        (lambda: linear_vae_rates([[1.0]], 1.0, 2.0, latents=1), "betas must be a vector"),
         (lambda: collapse_thresholds(torch.eye(2), 0.0), "noise must be positive"),
         (lambda: linear_vae_rates(torch.eye(2), 1.0, [0.0], latents=1), "betas must be positive"),
         (

@@ -111,6 +111,7 @@ UNLABELLED = Dataset.from_arrays(np.zeros((20, 8, 8), np.uint8))
         ({"members": [{"learning_rate": 0.0}]}, "learning_rate must be positive"),
         ({"steps": math.inf}, "steps must be a whole number >= 1, got inf"),
         ({"log_every": 0.5}, "log_every must be a whole number >= 1, got 0.5"),
+        ({"checkpoint_seconds": "3"}, "checkpoint_seconds must be a finite number, got '3'"),
         ({"steps": 0}, "steps must be a whole number >= 1, got 0"),
         ({"batch_size": 21}, "batch_size must be a whole number from 1 to 20, got 21"),
         ({"network": mlp((1, 4, 4), latents=2)}, r"pictures of shape \(1, 8, 8\), but network"),
@@ -176,6 +177,7 @@ def test_a_gpu_that_is_not_there_is_named():
         fit(SMALL, Objective(), UNLABELLED, [{}], steps=1, batch_size=4, device="cuda")
 
 
-def test_a_device_that_no_one_has_tried_is_refused(digits):
-    with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'meta'"):
-        fit(SMALL, Objective(), digits, grid(seed=[0]), steps=1, batch_size=8, device="meta")
+@pytest.mark.parametrize("device", ["meta", "gpu", 0.5])
+def test_a_device_that_no_one_has_tried_is_refused(digits, device):
+    with pytest.raises(ValueError, match=f"device must be 'cpu' or 'cuda', got '{device}'"):
+        fit(SMALL, Objective(), digits, grid(seed=[0]), steps=1, batch_size=8, device=device)

@@ -70,13 +70,34 @@ def test_homes_in_paths_are_expanded(tmp_path, monkeypatch, digits):
 def test_pictures_and_values_may_be_arrays(digits):
     made = fit(SMALL, Objective(), digits, [{}], **BRIEF)
     pictures = digits.images[:3] / digits.scale
-    for given in (pictures.numpy(), pictures.double(), pictures.numpy().astype(np.float64)[::1]):
+    array = pictures.numpy()
+    for given in (array, pictures.double(), array.astype(">f8"), array[::-1].copy()[::-1]):
         assert torch.equal(made.encode(given)[0], made.encode(pictures)[0])
         assert torch.equal(made.predict(given), made.predict(pictures))
     shown = made.traverse(pictures[0], torch.linspace(-2, 2, 5))
     assert torch.equal(made.traverse(pictures[0].numpy(), np.linspace(-2, 2, 5)), shown)
     code = made.encode(pictures)[0]
     assert torch.equal(made.decode(code.numpy()), made.decode(code))
+    assert torch.equal(made.decode(code.numpy().astype(">f4")), made.decode(code))
+    with pytest.raises(ValueError, match=r"z must be .*complex"):
+        made.decode(code.numpy() + 1j)
+    with pytest.raises(ValueError, match=r"z must have shape \[1 members, n, latents\], got \(3"):
+        made.decode(code[0])
+    with pytest.raises(ValueError, match=r"images must be .*masked"):
+        made.encode(np.ma.array(array, mask=array > 0))
+    with pytest.raises(ValueError, match=r"beta must be .*got masked"):
+        Objective(beta=np.ma.array([1.0, 2.0], mask=[0, 1]))
+
+
+def test_numbers_of_members_are_those_of_python_whatever_library_they_are_of(digits):
+    made = fit(SMALL, Objective(), digits, [{}, {"learning_rate": 1e30}], **BRIEF | {"steps": 9})
+    assert list(made.diverged) == [1]
+    for chosen in (torch.tensor([1]), np.array([1]), pd.Series([1], index=[7])):
+        assert list(made.select(chosen).diverged) == [0]
+        assert made.evaluate(digits, members=chosen).member.tolist() == [1]
+    for wrong in ([True, False], [1.0], 1, [], "1"):
+        with pytest.raises(ValueError, match=r"members must be some of 0..1, got"):
+            made.select(wrong)
 
 
 def test_members_that_all_diverged_early_leave_an_empty_table(digits):
