@@ -25,7 +25,7 @@ from ibbook.training.members import Member
 from ibbook.training.optimiser import Optimiser
 
 FORMAT = 1
-READ = 1 << 28  # bytes of pictures that are read to tell one set from another
+READ = 1 << 28  # bytes of drawn pictures, at most, that are all read to tell two sets apart
 SOURCE = _origin.digest(_origin.PACKAGE, ["book"])  # as it was imported, whatever becomes of it
 
 
@@ -68,9 +68,9 @@ def file_name(run: dict[str, Any]) -> str:
 
 
 def _fingerprint(data: Dataset) -> str:
-    """A hash of all labels and all pictures; of a set that is larger than `READ`, of some."""
+    """A hash of all labels and all pictures; of a large set that the package draws, of some."""
     found, n = hashlib.sha256(), len(data)
-    if math.prod(data.images.shape) <= READ:
+    if math.prod(data.images.shape) <= READ or not data.images.drawn:
         rows = torch.arange(n)
     else:
         rows = torch.linspace(0, n - 1, CHUNK, dtype=torch.float64).round().long()
@@ -84,8 +84,13 @@ def _fingerprint(data: Dataset) -> str:
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].cpu().contiguous().numpy().tobytes())
+        raw = tensors[name].detach().cpu().reshape(-1).view(torch.uint8)
+        digest.update(name.encode() + raw.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _seal(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    return _origin.seal({"header": header, "tensors": _digest(tensors)})
 
 
 def plain(member: Member) -> dict[str, Any]:
@@ -127,7 +132,8 @@ def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> Non
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         whole = {k: t.detach().contiguous() for k, t in tensors.items()}
-        text = json.dumps({"format": FORMAT} | header)
+        header = json.loads(json.dumps({"format": FORMAT} | header))  # as it is read again
+        text = json.dumps(header | {"seal": _seal(header, whole)})
         safetensors.torch.save_file(whole, part, metadata={"ibbook": text})
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -154,4 +160,10 @@ def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], di
                 f"{path} is of format {header.get('format')}, this version reads {FORMAT}; "
                 "train again, or use the version that wrote it"
             )
-        return {k: file.get_tensor(k) for k in file.keys()}, header  # noqa: SIM118
+        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    seal = header.pop("seal", None)  # a file of before seals has none
+    if seal not in (None, _seal(header, tensors)):
+        raise ValueError(
+            f"{path} was changed after it was written; restore it, or delete it to start again"
+        )
+    return tensors, header

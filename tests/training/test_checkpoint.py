@@ -12,9 +12,10 @@ import safetensors.torch
 import torch
 
 from ibbook import _origin
-from ibbook.datasets import Dataset
+from ibbook.datasets import Dataset, load
 from ibbook.objective import Objective
-from ibbook.training import Ensemble, checkpoint, fit
+from ibbook.training import Ensemble, Optimiser, checkpoint, fit
+from ibbook.training.members import check_member
 from tests.training.small_networks import SMALL, assert_same, weights
 
 RUN = """
@@ -130,8 +131,9 @@ def test_more_steps_go_on_from_fewer_whatever_the_default_of_logging_is(digits, 
 
 
 def test_a_name_stands_for_everything_that_the_weights_depend_on(digits, tmp_path, monkeypatch):
-    def begun(data=digits) -> int:
-        fit(SMALL, Objective(), data, [{}], steps=1, batch_size=16, checkpoint=tmp_path)
+    def begun(data=digits, network=SMALL, **options) -> int:
+        options = {"steps": 1, "batch_size": 16, "checkpoint": tmp_path} | options
+        fit(network, Objective(), data, [{}], **options)
         return len(list(tmp_path.iterdir()))
 
     assert begun() == begun() == 1
@@ -140,10 +142,41 @@ def test_a_name_stands_for_everything_that_the_weights_depend_on(digits, tmp_pat
     altered = Dataset.from_arrays(pictures, labels=digits.labels, name=digits.name, scale=16)
     assert begun(replace(altered, source=digits.source)) == 2
     assert begun(replace(digits, scale=digits.scale + 1)) == 3
+    assert begun(replace(digits, labels=digits.labels.flip(0))) == 4
+    assert begun(batch_size=8) == 5
+    assert begun(optimiser=Optimiser(learning_rate=0.1)) == 6
+    assert begun(network=replace(SMALL, centred=True)) == 7
+    assert begun(start=fit(SMALL, Objective(), digits, [{}], steps=1, batch_size=8)) == 8
     monkeypatch.setattr(checkpoint, "SOURCE", "of another commit")
-    assert begun() == 4
+    assert begun() == 9
     monkeypatch.setattr(torch, "__version__", "99")
-    assert begun() == 5
+    assert begun() == 10
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another card")
+    run = (SMALL, Objective(), digits, [check_member({}, 0)], Optimiser(), 16)
+    names = {checkpoint.file_name(checkpoint.describe(*run, device)) for device in ("cpu", "cuda")}
+    assert len(names) == 2
+
+
+def test_every_picture_of_a_large_set_counts_unless_the_package_draws_it(monkeypatch):
+    monkeypatch.setattr(checkpoint, "READ", 0)
+    pictures = torch.zeros(3 * checkpoint.CHUNK, 1, 1, dtype=torch.uint8)
+    first = checkpoint._fingerprint(Dataset.from_arrays(pictures))
+    pictures[checkpoint.CHUNK + 1] = 1
+    data = Dataset.from_arrays(pictures)
+    assert checkpoint._fingerprint(data) != first
+    assert not data.select([0]).images.drawn
+    assert load("dsprites").sample(9).images.drawn
+    assert not Dataset.from_codes(torch.zeros(2, 2)).images.drawn
+
+
+def test_an_ensemble_that_was_changed_by_hand_or_by_a_bad_disk_is_named(digits, tmp_path):
+    path = tmp_path / "a"
+    fit(SMALL, Objective(), digits, [{}], steps=1, batch_size=16).save(path)
+    whole = path.read_bytes()
+    for place in (whole.index(b"seed") + 8, len(whole) - 5):  # of the header, of the weights
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"was changed after it was written|is damaged"):
+            Ensemble.load(path)
 
 
 def test_the_source_of_a_checkpoint_is_that_of_all_that_computes(tmp_path, monkeypatch):
@@ -172,6 +205,9 @@ def test_a_checkpoint_that_was_cut_or_holds_another_run_is_named(digits, tmp_pat
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"{path.name} is damaged or cut short"):
             fit(SMALL, Objective(), digits, [{}], steps=2, **options)
+    path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 64]) + whole[-4:])
+    with pytest.raises(ValueError, match=f"{path.name} was changed after it was written"):
+        fit(SMALL, Objective(), digits, [{}], steps=2, **options)
     other.rename(path)
     with pytest.raises(ValueError, match=f"{path.name} is that of another run"):
         fit(SMALL, Objective(), digits, [{}], steps=2, **options)
