@@ -52,7 +52,7 @@ class Denoiser:
         sqrt(SNR) v / (1 + SNR v) y, and leaves v / (1 + SNR v): the scale of what the network adds,
         which fades with the SNR of the first axis, since in pure noise all data look Gaussian.
         """
-        snr = snr[..., None]
+        y, snr = y.to(self.mean), snr[..., None].to(self.mean)
         gain = snr * self.variance
         left = self.variance / (1 + gain)
         along = (y - snr.sqrt() * self.mean) @ self.axes
@@ -68,7 +68,7 @@ class Denoiser:
 
     def _bumps(self, snr: Float[Tensor, "members n 1"]) -> Float[Tensor, "members n bumps"]:
         low, high = self.log_snr
-        centres = torch.linspace(low, high, BUMPS, device=snr.device)
+        centres = torch.linspace(low, high, BUMPS, device=snr.device, dtype=snr.dtype)
         return (-((snr.log() - centres) / (high - low) * BUMPS).square() / 2).exp()
 
 
@@ -101,14 +101,15 @@ def fit_denoiser(
     """
     low, high = _range(snr)
     steps, seeds = integer(steps, "steps", 1), _numbers.seeds(seeds)
+    mean, cov = real(mean, "mean"), real(cov, "cov")
     members, d = len(seeds), mean.shape[-1]
     learning_rate = number(learning_rate, "learning_rate", "positive", lambda rate: rate > 0)
     if cov.shape[-2:] != (d, d):
         raise ValueError(f"cov must be {d} x {d}, as mean has {d} entries, got {tuple(cov.shape)}")
     if picture is not None and math.prod(picture) != d:
         raise ValueError(f"picture must have {d} pixels, as mean has, got {picture}")
-    variance, axes = torch.linalg.eigh(real(cov, "cov"))
-    parts = (real(mean, "mean"), variance.clamp(min=0), axes)
+    variance, axes = torch.linalg.eigh(cov)
+    parts = (mean, variance.clamp(min=0), axes)
     shapes = ((members, d), (members, d), (members, d, d))
     mean, variance, axes = (
         p.expand(s).float().to(device) for p, s in zip(parts, shapes, strict=True)
@@ -120,7 +121,7 @@ def fit_denoiser(
     adam = torch.optim.Adam(network.parameters(), learning_rate)
     falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - step / steps)
     for step in range(steps):
-        x = draw(step)
+        x = draw(step).to(mean)
         n = x.shape[1]
         noise = normal(seeds, range(step, step + 1), (n, d), stream=NOISE)[0]
         place = (torch.arange(n, device=device) + uniform(seeds, step, (n,), stream=LEVEL)) / n
@@ -213,10 +214,10 @@ def _noisy(
     seeds, snr = denoiser.seeds, real(snr, "snr")
     if snr.ndim != 1 or (snr < 0).any():
         raise ValueError(f"snr must be a vector of numbers >= 0, got {snr.tolist()}")
-    x = x.expand(len(seeds), *x.shape[-2:])
+    x = x.to(denoiser.mean).expand(len(seeds), *x.shape[-2:])
     for k, level in enumerate(snr.tolist()):
         noise = normal(seeds, range(k, k + 1), x.shape[1:], stream=LOOK + seed)[0]
-        yield torch.full(x.shape[:2], level, device=x.device), math.sqrt(level) * x + noise
+        yield x.new_full(x.shape[:2], level), math.sqrt(level) * x + noise
 
 
 def _range(snr: tuple[float, float]) -> tuple[float, float]:
