@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
+import numpy as np
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
@@ -76,6 +77,8 @@ def record(
                 "write the letter itself, such as β"
             )
     try:
+        if isinstance(value, str | bytes) or np.iscomplexobj(value) or np.ma.is_masked(value):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"value of {name} must be one real number, got {value!r}") from None

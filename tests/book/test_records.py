@@ -73,7 +73,19 @@ def test_a_label_is_one_line(label):
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, None, "x", [1, 2], np.array([1.0, 2.0]), torch.zeros(2), 1j],
+    [
+        math.nan,
+        math.inf,
+        None,
+        "x",
+        [1, 2],
+        np.array([1.0, 2.0]),
+        torch.zeros(2),
+        1j,
+        np.complex128(1 + 2j),
+        "3",
+        np.ma.masked,
+    ],
     ids=str,
 )
 def test_a_value_that_is_no_finite_number_is_refused_by_name(value):
