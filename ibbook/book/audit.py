@@ -24,7 +24,7 @@ from ibbook.book.chapters import (
 from ibbook.book.claims import broken, claims, said
 from ibbook.book.course import bank, exercises
 from ibbook.book.expressions import names as spoken_of
-from ibbook.book.folders import BookError, root, text_of
+from ibbook.book.folders import BookError, files, root, text_of
 from ibbook.book.parameters import parameters, resolve
 from ibbook.book.records import IGNORED, Record, in_outputs
 from ibbook.book.results import kept, results_folder
@@ -42,10 +42,10 @@ def problems(book: Path | None = None) -> list[str]:
     found = [fault for chapter in known for fault in faults[chapter]]
     found += _unsupported(book, faults)
     names = {chapter.name for chapter in known}
-    for path in sorted(book.glob("chapters/*.ipynb")):
+    for path in files(book, "chapters/*.ipynb"):
         if path.stem not in names:
             found.append(f"chapters/{path.name}: no text; add {path.stem}.md or delete it")
-    for path in sorted(book.glob("chapters/*.md")):
+    for path in files(book, "chapters/*.md"):
         try:
             text = text_of(path)
         except BookError as error:
@@ -57,11 +57,11 @@ def problems(book: Path | None = None) -> list[str]:
     for source in exercises.exercises(book):
         found += exercises.faults(source)
         found += bank.faults(source)
-    for path in sorted(results_folder().glob("*.json")):
+    for path in files(results_folder(), "*.json"):
         found += [f"{path.relative_to(book)}: {fault}" for fault in _kept(path)]
     found += models.faults(book)
     found += crate.faults(book)
-    for path in sorted(book.glob("chapters/profiles/*/*.yaml")):
+    for path in files(book, "chapters/profiles/*/*.yaml"):
         if path.stem not in names:
             found.append(f"{path.relative_to(book)}: no chapter has this name")
     return found
@@ -193,7 +193,7 @@ def _unsupported(book: Path, faults: Mapping[Chapter, list[str]]) -> Iterator[st
     if len(sound) < len(faults):
         return
     try:
-        texts = {path: text_of(path) for path in sorted(book.glob("chapters/*.md"))}
+        texts = {path: text_of(path) for path in files(book, "chapters/*.md")}
     except BookError:  # which is named already
         return
     for name, claim in known.items():

@@ -16,7 +16,7 @@ from jupytext.combine import map_outputs_to_inputs
 from nbformat import NotebookNode
 
 from ibbook._origin import seal
-from ibbook.book.folders import BookError, root, save, text_of
+from ibbook.book.folders import BookError, files, root, save, text_of
 from ibbook.book.numbers import refreshed
 from ibbook.book.records import Record, records
 
@@ -52,7 +52,7 @@ def chapters(book: Path | None = None) -> list[Chapter]:
     >>> all(chapter.text.exists() for chapter in chapters())
     True
     """
-    texts = sorted((book or root()).glob("chapters/*.md"))
+    texts = files(book or root(), "chapters/*.md")
     return [Chapter(text) for text in texts if _names_a_kernel(text)]
 
 
@@ -113,7 +113,9 @@ def notebook(chapter: Chapter) -> NotebookNode:
 def read(path: Path) -> NotebookNode:
     """A notebook file; a broken one is an error that names it."""
     try:
-        return nbformat.read(path, as_version=4)
+        found = nbformat.read(path, as_version=4)
+        "".join(cell.source for cell in found.cells)  # nbformat only warns of what is no text
+        return found
     except OSError:
         raise
     except Exception as error:  # whatever nbformat stumbles over
@@ -153,6 +155,8 @@ def store(
     its edits would be lost.
     """
     made = notebook(chapter)
+    if _code(made) != _code(executed):
+        raise BookError(f"{chapter.text} changed while its cells ran; give the command again")
     if chapter.stored.exists():
         stored = read(chapter.stored)
         if attached(stored) or (sources(made) != sources(stored) and _edited(chapter, stored)):
@@ -177,6 +181,10 @@ def store(
 def sources(made: NotebookNode) -> list[tuple[str, str]]:
     """What the cells of a notebook hold, without outputs."""
     return [(cell.cell_type, cell.source) for cell in made.cells]
+
+
+def _code(made: NotebookNode) -> list[str]:
+    return [cell.source for cell in made.cells if cell.cell_type == "code"]
 
 
 def attached(made: NotebookNode) -> list[int]:

@@ -32,7 +32,7 @@ from ibbook.book.chapters import Chapter
 from ibbook.book.claims import broken, claims
 from ibbook.book.console import add_parameters, aligned, once, positive, say
 from ibbook.book.course import commands as course
-from ibbook.book.folders import BookError, root
+from ibbook.book.folders import BookError, files, root
 from ibbook.book.kernels import ChapterError
 from ibbook.book.parameters import Value
 from ibbook.book.records import Record
@@ -264,7 +264,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     known = _recorded([c.stored for c in every if c.name not in done], failures)
     known |= chapters.recorded_in(map(runs.executed, done.values()))
     names = {chapter.name for chapter in every}
-    for page in (root() / "chapters").glob("*.md"):
+    for page in files(root() / "chapters", "*.md"):
         try:
             if page.stem not in names and chapters.refresh(page, known):
                 say(f"{page.stem}: brought its numbers up to date")

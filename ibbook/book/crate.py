@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ibbook.book import chapters
-from ibbook.book.folders import BookError, root, save, text_of
+from ibbook.book.folders import BookError, files, root, save, text_of
 from ibbook.book.results import kept
 
 FILE = "ro-crate-metadata.json"
@@ -88,7 +88,7 @@ def _chapters(book: Path) -> Iterator[Entity]:
 
 def _runs(book: Path) -> Iterator[Entity]:
     """Each kept run: its file, and the action that made it."""
-    for path in sorted((book / "data" / "results").glob("*.json")):
+    for path in files(book / "data" / "results", "*.json"):
         run, file = kept(path), f"data/results/{path.name}"
         yield {
             "@id": file,
@@ -122,7 +122,7 @@ def _values(runs: list[Entity], book: Path) -> Iterator[Entity]:
 
 
 def _models(book: Path) -> Iterator[Entity]:
-    for path in sorted((book / "data" / "models").glob("*.safetensors")):
+    for path in files(book / "data" / "models", "*.safetensors"):
         about = json.loads(text_of(path.with_suffix(".json")))
         yield {
             "@id": f"data/models/{path.name}",
@@ -145,8 +145,16 @@ def _data(book: Path) -> Iterator[Entity]:
 
 
 def text(book: Path) -> str:
-    """The description as its file has it."""
-    return json.dumps(crate(book), indent=1, ensure_ascii=False) + "\n"
+    """The description as its file has it; what it cannot be made of is an error that says so."""
+    try:
+        return json.dumps(crate(book), indent=1, ensure_ascii=False) + "\n"
+    except BookError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, yaml.YAMLError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BookError(
+            f"{FILE} cannot be made ({reason}); mend CITATION.cff or data/models"
+        ) from None
 
 
 def faults(book: Path) -> Iterator[str]:
@@ -155,8 +163,8 @@ def faults(book: Path) -> Iterator[str]:
     if path.exists():
         try:
             now = text(book)
-        except (BookError, KeyError, yaml.YAMLError) as error:
-            yield f"{FILE}: cannot be made again ({error!r})"
+        except BookError as error:
+            yield str(error)
             return
         if text_of(path) != now:
             yield f"{FILE}: does not describe what is here; run `ibbook crate`"

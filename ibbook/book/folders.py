@@ -49,6 +49,19 @@ def checkpoints() -> Path:
     return run_store(root()).with_name("checkpoints")
 
 
+def files(folder: Path, pattern: str) -> list[Path]:
+    """The files that a pattern finds, in order, without the hidden ones of editors and systems.
+
+    >>> import tempfile
+    >>> top = Path(tempfile.mkdtemp())
+    >>> (top / "b.md").touch(), (top / "a.md").mkdir(), (top / ".#b.md").symlink_to("me@host.1")
+    (None, None, None)
+    >>> [path.name for path in files(top, "*.md")]
+    ['b.md']
+    """
+    return sorted(p for p in folder.glob(pattern) if p.is_file() and p.name[0] != ".")
+
+
 def text_of(path: Path) -> str:
     """The text of a file, without the mark that some editors put before it.
 

@@ -84,7 +84,8 @@ def _remembering(book: Path) -> Callable[[Path], str]:
     """A hash of a file that reads a large one again only when its size or its dates are others."""
     notes = run_store(book).with_name("digests.json")
     try:
-        known = dict(json.loads(notes.read_text(encoding="utf-8")))
+        noted = dict(json.loads(notes.read_text(encoding="utf-8")))
+        known = {name: note for name, note in noted.items() if isinstance(note, list)}
     except (OSError, ValueError, TypeError):
         known = {}
 

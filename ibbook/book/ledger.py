@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from ibbook.book import expressions
-from ibbook.book.folders import BookError, text_of
+from ibbook.book.folders import BookError, files, text_of
 from ibbook.book.results import kept
 
 FILE = "data/ledger.toml"
@@ -160,7 +160,7 @@ def of_runs(entry: Entry, book: Path) -> dict[str, float]:
         return {}
     return {
         path.stem: row["value"]
-        for path in sorted((book / "data" / "results").glob("*.json"))
+        for path in files(book / "data" / "results", "*.json")
         if fnmatchcase(path.stem, entry.runs["pattern"])
         for row in kept(path)["records"]
         if row["name"] == entry.runs["name"]

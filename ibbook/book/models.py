@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell
 
 from ibbook._origin import sha256
 from ibbook.book import chapters
-from ibbook.book.folders import BookError, root, save, text_of
+from ibbook.book.folders import BookError, files, root, save, text_of
 from ibbook.book.kernels import execute
 from ibbook.book.keys import commit, inputs
 from ibbook.book.parameters import resolve
@@ -77,7 +77,7 @@ def faults(book: Path) -> Iterator[str]:
     if not folder.is_dir():
         return
     wanted = recipes(book)
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in files(folder, "*.safetensors"):
         if path.stem not in wanted:
             yield f"data/models/{path.name}: no recipe makes it; add one or delete it"
     for name, recipe in wanted.items():
@@ -85,7 +85,11 @@ def faults(book: Path) -> Iterator[str]:
         if not path.is_file() or not path.with_suffix(".json").is_file():
             yield f"{where}: missing; run `ibbook models {name}`"
             continue
-        about: dict[str, Any] = json.loads(text_of(path.with_suffix(".json")))
+        try:
+            about: dict[str, Any] = {**json.loads(text_of(path.with_suffix(".json")))}
+        except (ValueError, TypeError):
+            yield f"{where}.json: is damaged; run `ibbook models {name}`"
+            continue
         if about != sealed({n: v for n, v in about.items() if n != "seal"}):
             yield f"{where}.json: was changed by hand; run `ibbook models {name}`"
         elif about["sha256"] != sha256(path) or about["recipe"] != recipe._asdict():

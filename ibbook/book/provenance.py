@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ibbook.book.folders import files
 from ibbook.book.markup import cell
 from ibbook.book.results import kept
 
@@ -107,7 +108,7 @@ def tables(runs: Mapping[str, Run]) -> str:
 
 def kept_runs(book: Path) -> str:
     """Every kept run of data/results: a row each, then all that its file holds, as Markdown."""
-    paths = sorted((book / "data" / "results").glob("*.json"))
+    paths = files(book / "data" / "results", "*.json")
     if not paths:
         return "\nNo run is kept.\n"
     runs = {path.stem: kept(path) for path in paths}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ibbook._origin import seal
-from ibbook.book.folders import BookError, root
+from ibbook.book.folders import BookError, files, root
 from ibbook.book.records import whole
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def recorded(pattern: str) -> pd.DataFrame:
     True
     """
     rows = []
-    for path in sorted(results_folder().glob("*.json")):
+    for path in files(results_folder(), "*.json"):
         if fnmatchcase(path.stem, pattern):
             about = kept(path)
             origin = {name: about[name] for name in ORIGIN}

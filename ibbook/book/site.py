@@ -29,7 +29,7 @@ from ibbook.book.chapters import chapters, header, mapping, recorded_in, title
 from ibbook.book.claims import broken, claims
 from ibbook.book.course import pages as course
 from ibbook.book.expressions import names
-from ibbook.book.folders import BookError, text_of
+from ibbook.book.folders import BookError, files, text_of
 from ibbook.book.numbers import refreshed, unlinked
 from ibbook.book.processes import guard
 from ibbook.book.records import Record
@@ -146,8 +146,8 @@ def stage_book(
     shutil.copy(THEME / "template.yml", stage / "theme")
     for name in ("book.yml", "myst.yml"):
         shutil.copy(source / name, stage)
-    for file in (source / "chapters").iterdir():
-        if file.is_file() and file.suffix != ".ipynb" and file.stem not in {*notebooks, *failures}:
+    for file in files(source / "chapters", "*"):
+        if file.suffix != ".ipynb" and file.stem not in {*notebooks, *failures}:
             shutil.copy(file, stage / "chapters")
             if file.suffix == ".md":
                 text = refreshed(text_of(file), rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ from ibbook.book import chapters, ledger, runs
 from ibbook.book.chapters import Chapter
 from ibbook.book.claims import Claim, broken, claims
 from ibbook.book.console import aligned, positive
-from ibbook.book.folders import BookError, root, save
+from ibbook.book.folders import BookError, files, root, save, text_of
 from ibbook.book.kernels import ChapterError
 from ibbook.book.keys import commit
 from ibbook.book.machine import machine, processor
@@ -31,7 +32,7 @@ from ibbook.book.provenance import commit as at
 from ibbook.book.provenance import table, when
 from ibbook.book.records import Record
 
-FOLDER = Path("_build", "verify")
+FOLDER, CLEAN = Path("_build", "verify"), "clean"
 KINDS = ("identical", "within tolerance", "different")
 # A cell of a chapter's default run takes seconds; one that takes longer than this hangs.
 CELL_TIMEOUT = 900
@@ -124,12 +125,15 @@ def verify(chosen: Iterable[Chapter], book: Path, cell_timeout: int) -> dict[str
 @contextmanager
 def _clean(book: Path) -> Iterator[None]:
     """No run and no checkpoint is there before, and none of the book's own is touched."""
-    store = book / FOLDER / "clean"
-    shutil.rmtree(store, ignore_errors=True)
+    store = book / FOLDER / CLEAN
+    store.parent.mkdir(parents=True, exist_ok=True)
     before = os.environ.get("IBBOOK_RUNS")
     os.environ["IBBOOK_RUNS"] = str(store / "runs")
     try:
-        yield
+        with (store.parent / "lock").open("w") as alone:
+            fcntl.flock(alone, fcntl.LOCK_EX)  # two would share the folder of one
+            shutil.rmtree(store, ignore_errors=True)
+            yield
     finally:
         if before is None:
             del os.environ["IBBOOK_RUNS"]
@@ -209,9 +213,20 @@ def badge(report: Mapping[str, Any]) -> str:
 
 
 def reports(book: Path) -> dict[Path, dict[str, Any]]:
-    """What `ibbook verify` last found, here or on other systems, by file."""
-    paths = [p for p in sorted((book / FOLDER).rglob("*.json")) if "clean" not in p.parts]
-    return {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    """What `ibbook verify` last found, here or elsewhere, by file; damaged files are named."""
+    found = {}
+    for path in files(book / FOLDER, "**/*.json"):
+        if CLEAN in path.parts:
+            continue
+        try:
+            report = json.loads(text_of(path))
+            summary(report), [*lines(report)], [*faults(report)], when(report), at(report)
+            path.with_suffix(".svg").stat()
+        except (ValueError, KeyError, TypeError, AttributeError, OSError):
+            print(f"{path} is damaged; run `ibbook verify` again", file=sys.stderr)
+        else:
+            found[path] = report
+    return found
 
 
 def section(book: Path) -> str:

@@ -32,7 +32,14 @@ def from_folder(path: Path | str, *, size: int = 64, grey: bool = False) -> Data
     if not folder.is_dir():
         raise ValueError(f"path must be a folder of pictures, there is none at {folder}")
     size = integer(size, "size", 1)
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS and f.is_file())
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in ENDINGS
+        and file.is_file()
+        # not what systems and editors keep beside them
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
     if not files:
         raise ValueError(
             f"{folder} holds no picture; known endings are {', '.join(sorted(ENDINGS))}"

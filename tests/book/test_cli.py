@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import subprocess
@@ -263,8 +264,10 @@ def test_a_bad_text_or_notebook_stops_only_its_own_chapter(book, write, monkeypa
         text = write(name, RECORDING).text
         assert old in text.read_bytes()
         text.write_bytes(text.read_bytes().replace(old, new))
+    cell = {"cell_type": "code", "source": 5, "metadata": {}, "outputs": []}
+    odd = json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]})
     for number, content in enumerate(
-        ('{"nbformat": 99, "cells": []}', '{"nbformat": 3, "worksheets": 1}', "", "[1]", "{}"), 10
+        ('{"nbformat": 99, "cells": []}', '{"nbformat": 3, "worksheets": 1}', "", "[1]", odd), 10
     ):
         write(f"{number}-stored", RECORDING).stored.write_text(content)
     monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
@@ -288,6 +291,22 @@ def test_a_bad_text_or_notebook_stops_only_its_own_chapter(book, write, monkeypa
             assert said.count("\n") == 1
     assert main(["notebooks"]) == 1
     assert (book / "chapters" / "01-coin.ipynb").is_file()
+
+
+def test_what_editors_and_systems_put_beside_files_is_no_part_of_the_book(
+    book, write, monkeypatch, capsys
+):
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+    write("01-coin", RECORDING)
+    (book / "data" / "results").mkdir()
+    for folder, name in (("chapters", "01-coin.md"), ("data/results", "a.json")):
+        (book / folder / f".#{name}").symlink_to("me@host.1")  # Emacs, of a file being edited
+        (book / folder / f"._{name}").write_bytes(b"\0\5\x16\7")  # macOS, on another's disk
+        (book / folder / f"folder{name[-5:]}").mkdir()
+    assert main(["list"]) == main(["run", "coin"]) == main(["notebooks"]) == 0
+    assert main(["check"]) == 1  # its cells were not run
+    out, said = capsys.readouterr()
+    assert not re.search(r"[.][#_]|folder", out + said)
 
 
 def test_a_failing_chapter_leaves_the_rest_of_the_book_and_is_named(

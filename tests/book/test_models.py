@@ -104,6 +104,23 @@ def test_a_damaged_list_of_recipes_is_named(book):
         models.recipes(book)
 
 
+def test_damaged_words_on_a_model_are_named_by_check_and_by_the_crate(book, write, capsys):
+    write()
+    folder = book / "data" / "models"
+    folder.mkdir()
+    (folder / "recipes.toml").write_text(RECIPE)
+    (folder / "01-coin.safetensors").touch()
+    (book / "ro-crate-metadata.json").touch()
+    for content in ("", "[1]", "3"):
+        (folder / "01-coin.json").write_text(content)
+        assert main(["check"]) == 1
+        found = capsys.readouterr().out
+        assert "data/models/01-coin.json: is damaged; run `ibbook models 01-coin`" in found
+        assert "ro-crate-metadata.json cannot be made" in found
+        assert main(["crate"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_an_exercise_starts_from_the_models_of_each_chapter(name, capsys):
     """Its solution, after the chapter's imports, with hardly any training."""

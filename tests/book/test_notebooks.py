@@ -13,6 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
+from ibbook.book import runs
 from ibbook.book.audit import problems
 from ibbook.book.chapters import notebook, read, store
 from ibbook.book.cli import main
@@ -20,7 +21,7 @@ from ibbook.book.folders import BookError
 from ibbook.book.parameters import resolve
 from ibbook.book.records import MIME, records
 from ibbook.book.runs import executed, run
-from tests.book.coin import RECORDING
+from tests.book.coin import RECORDING, recorded_without_a_kernel
 
 PICTURE = """\
 import matplotlib.pyplot as plt
@@ -130,6 +131,21 @@ def test_a_notebook_that_nobody_edited_follows_its_text_whatever_the_dates(pair)
     os.utime(pair.text, (0, 0))
     assert store(pair, notebook(pair))
     assert "Toss it twice." in pair.stored.read_text()
+
+
+@pytest.mark.parametrize("cells", [[RECORDING + "x = 1"], [RECORDING, "x = 1"]])
+def test_no_code_is_stored_over_what_other_code_has_put_out(write, monkeypatch, cells):
+    chapter = write("01-coin", RECORDING)
+
+    def meanwhile(chapter, made, *_):
+        write("01-coin", *cells)
+        return recorded_without_a_kernel(chapter, made)
+
+    monkeypatch.setattr(runs, "execute", meanwhile)
+    assert main(["notebooks"]) == 1
+    assert not chapter.stored.exists()
+    monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
+    assert main(["notebooks"]) == 0
 
 
 def test_a_pasted_picture_is_neither_passed_nor_lost(pair):

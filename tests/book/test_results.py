@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from ibbook.book import runs
 from ibbook.book.audit import problems
 from ibbook.book.cli import main
 from ibbook.book.collect import keep
-from ibbook.book.folders import BookError
+from ibbook.book.folders import BookError, save
 from ibbook.book.parameters import parameters, resolve
 from ibbook.book.results import recorded
 from ibbook.book.runs import folder, provenance, run
@@ -123,6 +124,15 @@ def test_of_two_runs_that_are_kept_under_one_name_at_once_one_is(book, write, mo
         same = of_two_keeps_at_once(pair[0], pair[0], f"same-{number}")
         assert same[0] == same[1] != "refused"
     assert not [path for path in folder.iterdir() if path.suffix != ".json"]
+
+
+def test_a_file_that_appears_at_the_last_moment_is_not_overwritten(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    monkeypatch.setattr(os, "fsync", lambda _: path.write_text("of another"))
+    with pytest.raises(FileExistsError):
+        save(path, "ours", new=True)
+    assert path.read_text() == "of another"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_kept_run_that_was_changed_is_named_by_check_and_by_what_reads_it(

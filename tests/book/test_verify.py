@@ -120,3 +120,20 @@ def test_a_number_is_identical_within_its_tolerance_or_different(old, new, kind)
     assert number.kind == kind
     untrained = verify.compare("01-a", rows(old), rows(new), {})[0].kind
     assert untrained == ("identical" if kind == "identical" else "different")
+
+
+def test_a_damaged_report_is_named_and_does_not_keep_the_book_from_being_built(book, capsys):
+    folder = book / verify.FOLDER
+    folder.mkdir(parents=True)
+    for content in ("", "[1]", "{}", '{"chapters": 3}'):
+        (folder / "linux.json").write_text(content)
+        (folder / "linux.svg").touch()
+        assert verify.section(book) == ""
+        assert "linux.json is damaged; run `ibbook verify` again" in capsys.readouterr().err
+
+
+def test_two_verifications_take_turns(book, monkeypatch):
+    turns = []
+    monkeypatch.setattr(verify.fcntl, "flock", lambda file, how: turns.append((file.name, how)))
+    with verify._clean(book):
+        assert turns == [(str(book / verify.FOLDER / "lock"), verify.fcntl.LOCK_EX)]

@@ -24,6 +24,8 @@ def test_pictures_come_in_the_order_of_their_names_cut_to_the_middle(tmp_path):
     second = draw(tmp_path / "b.png", seed=2)
     first = draw(tmp_path / "a.bmp", seed=1)
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "._a.bmp").write_text("what macOS says of it")
+    draw(tmp_path / ".thumbnails" / "a.png")
     data = from_folder(tmp_path, size=9)
     expected = np.stack([first, second])[:, :, 1:10].transpose(0, 3, 1, 2)  # 9 of 12 columns
     np.testing.assert_array_equal(data.images[:].numpy(), expected)

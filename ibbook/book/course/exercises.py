@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 from ibbook.book import chapters
 from ibbook.book.chapters import Chapter, either, first_line
-from ibbook.book.folders import BookError, root
+from ibbook.book.folders import BookError, files, root
 
 # How a grade_id ends, and what nbgrader's metadata say of such a cell: grade, locked, solution.
 ANSWER, TEST, HIDDEN, WRITTEN = "", "-test", "-hidden", "-why"
@@ -29,7 +29,7 @@ def exercises(book: Path | None = None) -> list[Chapter]:
     >>> all(source.text.parent.name == "exercises" for source in exercises())
     True
     """
-    texts = sorted((book or root()).glob("chapters/exercises/*.md"))
+    texts = files(book or root(), "chapters/exercises/*.md")
     return [Chapter(text) for text in texts]
 
 
