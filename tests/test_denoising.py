@@ -160,13 +160,14 @@ def test_a_bad_snr_is_refused(untrained, snr):
 
 def test_points_of_any_precision_are_those_of_the_network():
     given = {"mean": [0.0], "cov": [[1.0]], "seeds": [0, 1], "steps": 2, "snr": (0.1, 10)}
-    plain = fit_denoiser(two_points, **given)
+    points = [two_points(step) for step in range(3)]
+    plain = fit_denoiser(lambda step: points[step], **given)
     torch.set_default_dtype(torch.float64)
     try:
-        double = fit_denoiser(lambda step: two_points(step).double(), **given)
-        errors = denoising_errors(double, two_points(9).double(), [1.0])
+        double = fit_denoiser(lambda step: points[step].double(), **given)
+        errors = denoising_errors(double, points[2].double(), [1.0])
     finally:
         torch.set_default_dtype(torch.float32)
     for one, other in zip(plain.network.parameters(), double.network.parameters(), strict=True):
         assert torch.equal(one, other)
-    torch.testing.assert_close(denoising_errors(plain, two_points(9), [1.0]).double(), errors)
+    torch.testing.assert_close(denoising_errors(plain, points[2], [1.0]).double(), errors)
