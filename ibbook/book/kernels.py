@@ -26,13 +26,10 @@ from ibbook._paths import given
 from ibbook.book.chapters import Chapter, first_line, read
 from ibbook.book.folders import run_store
 from ibbook.book.parameters import Value
-from ibbook.book.processes import guard
+from ibbook.book.processes import guard, plain
 
-# Variables of the caller that would change what cells compute, print or draw; of Python's own they
-# are all but those that say where modules are.
+# Variables of the caller that would change what cells compute, print or draw.
 OWN = ("FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES", "MPLBACKEND", "TORCH_LOGS")
-PLACES = ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE")
-PLACES += ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
 # Starts a kernel without what this machine has IPython do in each.
 ALONE = """\
 from IPython.core import application
@@ -206,11 +203,7 @@ def threads() -> int:
 
 def _environment(book: Path, profile: Path) -> dict[str, str]:
     """The caller's variables, without those that change a run; folders as the caller means them."""
-    made = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in OWN and (name in PLACES or not name.startswith("PYTHON"))
-    }
+    made = plain(OWN)
     if path := made.get("PYTHONPATH"):
         made["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     for name in ("IBBOOK_DATA", "IBBOOK_CACHE"):

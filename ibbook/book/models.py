@@ -60,6 +60,8 @@ def make(name: str, recipe: Recipe, book: Path) -> Path:
         start = time.monotonic()
         execute(chapter, made, Path(folder, "made.ipynb"), {}, None, False)
         seconds = round(time.monotonic() - start, 1)
+        if inputs(chapter, values) != depends or commit(book)["commit"] != at["commit"]:
+            raise BookError(f"what {name} depends on changed while it ran; give the command again")
         if (size := part.stat().st_size) > LARGEST:
             raise BookError(f"the models of {name} take {size} bytes, over {LARGEST}; keep fewer")
         path = book / "data" / "models" / f"{chapter.name}.safetensors"

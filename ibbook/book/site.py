@@ -31,7 +31,7 @@ from ibbook.book.course import pages as course
 from ibbook.book.expressions import names
 from ibbook.book.folders import BookError, files, text_of
 from ibbook.book.numbers import refreshed, unlinked
-from ibbook.book.processes import guard
+from ibbook.book.processes import guard, plain
 from ibbook.book.records import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ USUAL = re.compile(r"building myst-cli session|🍡 |🌎 |📖 Built |📚 Buil
 LABEL = re.compile(r"^(?::?label:[ ]*|\()([\w-]+)(?:\)=)?[ ]*$", re.MULTILINE)
 NAME = re.compile(r"[\w-]+(?:\.\w+)?")
 # Variables of the caller that make tools say more, or say it in colour.
-NOISY = ("FORCE_COLOR", "CLICOLOR_FORCE", "DEBUG", "PYTHONWARNINGS", "PYTHONWARNDEFAULTENCODING")
+NOISY = ("FORCE_COLOR", "CLICOLOR_FORCE", "DEBUG", "NODE_DEBUG", "NODE_OPTIONS")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -286,8 +286,8 @@ def _refuse(faults: list[str]) -> None:
 def _environment() -> dict[str, str]:
     """This environment with its own node and myst first: mystmd looks for node on PATH only."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    plain = {name: value for name, value in os.environ.items() if name not in NOISY}
-    return plain | {"PATH": path, "PYTHONPATH": str(THEME), "NO_COLOR": "1", "PYTHONUTF8": "1"}
+    own = {"PATH": path, "PYTHONPATH": str(THEME), "NO_COLOR": "1", "PYTHONUTF8": "1"}
+    return plain(NOISY) | own
 
 
 def _tool(name: str) -> str:

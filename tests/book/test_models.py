@@ -104,6 +104,29 @@ def test_a_damaged_list_of_recipes_is_named(book):
         models.recipes(book)
 
 
+@pytest.mark.parametrize("what", ["data", "commit"])
+def test_models_of_a_run_whose_inputs_changed_meanwhile_are_not_kept(
+    book, write, monkeypatch, capsys, what
+):
+    write("01-coin", TRAINING)
+    folder = book / "data" / "models"
+    folder.mkdir()
+    (folder / "recipes.toml").write_text(RECIPE)
+    commits = iter("abcdefg")
+    if what == "commit":
+        monkeypatch.setattr(models, "commit", lambda _: {"commit": next(commits), "dirty": False})
+
+    def meanwhile(chapter, made, *_):
+        Path(re.search(r"save\('(.*)'\)", made.cells[-1].source)[1]).write_text("weights")
+        if what == "data":
+            (book / "data" / "late.csv").write_text("1")
+
+    monkeypatch.setattr(models, "execute", meanwhile)
+    assert main(["models", "coin"]) == 2
+    assert "01-coin depends on changed while it ran" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["recipes.toml"]
+
+
 def test_damaged_words_on_a_model_are_named_by_check_and_by_the_crate(book, write, capsys):
     write()
     folder = book / "data" / "models"

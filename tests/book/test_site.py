@@ -692,6 +692,17 @@ def test_what_a_run_says_stays_in_its_place(book, monkeypatch):
     assert "<html" in (out / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    "name", ["PYTHONDEVMODE", "PYTHONPROFILEIMPORTTIME", "NODE_OPTIONS", "NODE_DEBUG", "DEBUG"]
+)
+def test_no_switch_of_the_caller_makes_a_tool_say_more(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("HOME", "/home/ada")
+    seen = site._environment()
+    assert name not in seen
+    assert seen["HOME"] == "/home/ada"
+
+
 def test_a_text_that_cannot_be_read_leaves_a_page_that_says_so(tmp_path):
     chapter = tmp_path / "02-second.md"
     for content in (b"---\ntitle: [\n---\nA", b"R\xe9nyi", b"---\nkernelspec: 3\n---\n\nA", b""):

@@ -188,6 +188,14 @@ def test_a_full_disk_is_named_by_the_system(server):
     assert error.value.errno == errno.ENOSPC
 
 
+def test_what_was_fetched_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    named = []
+    monkeypatch.setattr(os, "fsync", lambda _: named.append((tmp_path / "a").exists()))
+    with _files.whole(tmp_path / "a") as part:
+        part.write_text("all of it")
+    assert named == [False]
+
+
 def test_a_disk_that_fills_up_leaves_no_half_file(server, folders, monkeypatch):
     def fill(*_: object, **__: object) -> None:
         next((folders / "cache" / "made").glob("*.part")).write_bytes(CONTENT[:500])

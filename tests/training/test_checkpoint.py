@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -155,6 +156,14 @@ def test_a_name_stands_for_everything_that_the_weights_depend_on(digits, tmp_pat
     run = (SMALL, Objective(), digits, [check_member({}, 0)], Optimiser(), 16)
     names = {checkpoint.file_name(checkpoint.describe(*run, device)) for device in ("cpu", "cuda")}
     assert len(names) == 2
+
+
+def test_weights_are_on_the_disk_before_their_file_has_its_name(tmp_path, monkeypatch):
+    named = []
+    monkeypatch.setattr(os, "fsync", lambda _: named.append((tmp_path / "a").exists()))
+    checkpoint.write(tmp_path / "a", {"w": torch.zeros(1)}, {})
+    assert named == [False]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_every_picture_of_a_large_set_counts_unless_the_package_draws_it(monkeypatch):
