@@ -264,7 +264,7 @@ def test_a_bad_text_or_notebook_stops_only_its_own_chapter(book, write, monkeypa
         text = write(name, RECORDING).text
         assert old in text.read_bytes()
         text.write_bytes(text.read_bytes().replace(old, new))
-    cell = {"cell_type": "code", "source": 5, "metadata": {}, "outputs": []}
+    cell = {"cell_type": "code", "source": 5, "execution_count": 1, "metadata": {}, "outputs": []}
     odd = json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]})
     for number, content in enumerate(
         ('{"nbformat": 99, "cells": []}', '{"nbformat": 3, "worksheets": 1}', "", "[1]", odd), 10

@@ -366,6 +366,8 @@ def test_a_damaged_run_is_served_by_no_command_and_stops_only_itself(
     book, write, made, spoil, capsys, monkeypatch
 ):
     spoil(made)
+    with pytest.raises(BookError, match="is damaged"):
+        run(Chapter(book / "chapters" / "01-coin.md"))
     other = write("02-die", RECORDING)
     notebook = str(made / "01-coin.ipynb")
     for request in (["run", "coin"], ["keep", notebook, "coin"], ["claims", str(made)]):
