@@ -608,6 +608,33 @@ def luminance(colour: tuple[int, ...]) -> float:
     return sum(colour) / 3
 
 
+def test_on_a_phone_a_row_of_many_words_is_a_card(book, browser):
+    """Each cell says the name of its column, and nothing has to be scrolled sideways."""
+    names = """(table) => [...table.querySelectorAll('tbody tr')].map((row) => [...row.cells]
+      .filter((cell) => cell.checkVisibility())
+      .map((cell) => getComputedStyle(cell, '::before').content.slice(1, -2)))"""
+    wide = "(table) => table.scrollWidth > table.parentElement.clientWidth"
+    heads = {
+        "reproduction": {"source", "claim", "reported", "ours", "verdict"},
+        "results": {"run", "chapter", "finished (UTC)", "run time", "machine", "parameters"},
+    }
+    for page in watched(browser, PHONE, "light"):
+        for address, head in heads.items():
+            page.goto(f"{book.address}/{address}/")
+            settle(page)
+            tables = page.locator("table.stacked").all()
+            shown = [cells for table in tables for cells in table.evaluate(names)]
+            assert head in map(set, shown)
+            assert all(name for cells in shown for name in cells)
+            assert not any(table.evaluate(wide) for table in tables)
+            assert {th.get_attribute("scope") for th in page.locator(".stacked th").all()} == {
+                "col"
+            }
+            page.set_viewport_size({"width": WIDE, "height": 900})
+            assert tables[0].evaluate(names)[0][0] == ""
+            page.set_viewport_size({"width": PHONE, "height": 900})
+
+
 def test_formulas_keep_accents_and_roots_in_forced_colours(sample, browser):
     context = browser.new_context(forced_colors="active", color_scheme="dark")
     page = context.new_page()

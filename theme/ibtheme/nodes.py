@@ -282,12 +282,27 @@ def table(node: Node, context: Context) -> Markup:
         rows = [rows[0], *(row | {"html_id": symbols.ident(row)} for row in rows[1:])]
     head = [row for row in rows if all(cell.get("header") for cell in row["children"])]
     body = [row for row in rows if row not in head]
+    if _stacks(head):
+        names = [_words(cell) for cell in head[0]["children"]]
+        body = [_named(row, names) for row in body]
     parts = [
         tag(name, join(render(_scoped(row, scope), context) for row in part))
         for name, scope, part in (("thead", "col", head), ("tbody", "row", body))
         if part
     ]
-    return tag("div", tag("table", *parts), class_="scroll", data_label="Table")
+    made = tag("table", *parts, class_="stacked" if _stacks(head) else None)
+    return tag("div", made, class_="scroll", data_label="Table")
+
+
+def _stacks(head: list[Node]) -> bool:
+    """Whether a narrow screen shows the cells of a row below one another: many columns of words."""
+    return len(head) == 1 and len(head[0]["children"]) > 4 and not _formula(head[0])
+
+
+def _named(row: Node, names: list[str]) -> Node:
+    """The same row, whose cells know the names of their columns."""
+    cells = zip(row["children"], names, strict=False)
+    return row | {"children": [cell | {"column": name} for cell, name in cells]}
 
 
 def _scoped(row: Node, scope: str) -> Node:
@@ -308,6 +323,7 @@ def cell(node: Node, context: Context) -> Markup:
         scope=node.get("scope") if node.get("header") else None,
         colspan=node.get("colspan"),
         rowspan=node.get("rowspan"),
+        data_column=node.get("column"),
     )
 
 
