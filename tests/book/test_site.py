@@ -339,6 +339,27 @@ def test_a_data_frame_becomes_a_table_with_one_header_row(index_name, ctx):
     assert shown.count("<td>") == 4 + (index_name is None)
 
 
+@pytest.mark.parametrize(("columns", "stacked"), [("abcde", True), ("abcd", False)])
+def test_cells_of_a_wide_table_of_words_know_their_columns(columns, stacked, ctx):
+    head, row = (
+        [{"type": "tableCell", "header": header, "children": [text(name)]} for name in columns]
+        for header in (True, False)
+    )
+    rows = [{"type": "tableRow", "children": cells} for cells in (head, row)]
+    shown = nodes.render({"type": "table", "children": rows}, ctx)
+    assert ('<table class="stacked">' in shown) is stacked
+    assert re.findall(r'<td data-column="(.)">', shown) == list(columns if stacked else "")
+
+
+def test_a_work_on_arxiv_has_a_doi():
+    works = (ROOT / "chapters" / "references.bib").read_text(encoding="utf-8").split("\n@")
+    given = {work: re.search(r"\bdoi = {(10\.\d+/\S+)}", work) for work in works}
+    assert [work for work, doi in given.items() if not doi and "arxiv" in work.lower()] == []
+    for work, doi in given.items():
+        if doi and "arXiv." in doi[1]:
+            assert re.search(f"(abs/|arXiv:){doi[1].partition('arXiv.')[2]}\\b", work), work
+
+
 def test_sections_carry_the_number_of_their_chapter(ctx):
     ctx.chapter = "3"
     for number, wrong in (("3.1", 0), ("1.4", 1)):
