@@ -22,12 +22,16 @@ SETTINGS = ("--no-pdf-header-footer", "--generate-pdf-document-outline")
 CONTENTS = re.compile(r'<nav id="contents".*?</nav>', re.DOTALL)
 ARTICLE = re.compile(r"<article.*?</article>", re.DOTALL)
 STYLES = re.compile(r'<link rel="stylesheet"[^>]*>')
+# Before it prints, Chromium loads only the fonts of what it has laid out for a screen.
+SHOWN = "<style>section { content-visibility: visible !important; }</style>"
 CHAPTER = '<p class="chapter">'
+LINKS = '<p class="links">'
 
 
 def write(site: Path, *, timeout: float = 600) -> list[Path]:
     """Print a built site into its folder `pdf`: `book.pdf`, and each chapter by itself.
 
+    The front page and the chapters' pages then offer them.
     Needs Chromium or Chrome on the PATH, or its path in the environment variable CHROMIUM.
     `timeout` is in seconds, for each file.
 
@@ -57,7 +61,25 @@ def write(site: Path, *, timeout: float = 600) -> list[Path]:
             reason = said.strip().splitlines()[-1:] or ["without a word"]
             raise BookError(f"{chromium} printed no {target.name}: {reason[0]}")
         made.append(target)
+    for name in jobs:
+        _offer(site, name)
     return made
+
+
+def _offer(site: Path, name: str) -> None:
+    """Put the link to a printed file into its page, with the links that are there."""
+    page = site / "index.html" if name == "book" else site / name / "index.html"
+    html = page.read_text(encoding="utf-8")
+    base = "." if name == "book" else ".."
+    words = "The whole book as PDF" if name == "book" else "PDF"
+    link = f'<a href="{base}/pdf/{name}.pdf">{words}</a>'
+    if link in html:
+        return
+    place, new = (LINKS, f"{LINKS}\n{link}")
+    if place not in html:
+        place, new = "</header>\n", f"{LINKS}{link}</p>\n</header>\n"
+    head, opening, rest = html.partition('<header class="opening">')
+    page.write_text(head + opening + rest.replace(place, new, 1), encoding="utf-8")
 
 
 def _print(chromium: str, sheet: Path, target: Path, timeout: float) -> str:
@@ -96,7 +118,7 @@ def document(pages: Mapping[str, str]) -> str:
     """
     first = next(iter(pages.values()))
     head = re.search(r"<title>.*?</title>", first, re.DOTALL)[0]
-    head += "".join(STYLES.findall(first)).replace('href="./', 'href="../')
+    head += "".join(STYLES.findall(first)).replace('href="./', 'href="../') + SHOWN
     articles = "\n".join(_article(slug, html, pages) for slug, html in pages.items())
     start = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{head}</head><body>'
     return f"{start}\n{articles}</body></html>"

@@ -78,7 +78,7 @@ def build(
     """
     if not (source / "book.yml").is_file():
         raise ValueError(f"source must be a folder with book.yml, got {str(source)!r}")
-    out = out or source / "_build" / "html"
+    out = (out or source / "_build" / "html").resolve()
     (source / "_build").mkdir(exist_ok=True)
     with (source / "_build" / "site.lock").open("w") as alone:
         fcntl.flock(alone, fcntl.LOCK_EX)  # two builds would share the folders of one

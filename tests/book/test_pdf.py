@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +17,31 @@ from tests.book.conftest import CHROMIUM
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory) -> dict[str, PdfReader]:
+def paper(tmp_path_factory) -> Path:
+    """The folder of the sample book's site, printed."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no browser at {CHROMIUM}: install Debian's chromium, or set CHROMIUM")
     folder = tmp_path_factory.mktemp("paper")
-    built = site.build(sample_book.write(folder), {}, source=folder)
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        built = site.build(sample_book.write(folder), {}, source=folder, out=Path("site"))
+        assert not list(pages_that_offer(built))
         patch.setenv("CHROMIUM", CHROMIUM)
         made = pdf.write(built)
     assert sorted(path.name for path in (built / "pdf").iterdir()) == sorted(p.name for p in made)
-    return {path.stem: PdfReader(path) for path in made}
+    return built
+
+
+@pytest.fixture(scope="module")
+def printed(paper) -> dict[str, PdfReader]:
+    return {path.stem: PdfReader(path) for path in sorted((paper / "pdf").glob("*.pdf"))}
+
+
+def pages_that_offer(built: Path) -> Iterator[tuple[str, str]]:
+    """The pages with a link to a PDF, and where it leads."""
+    for page in sorted(built.rglob("index.html")):
+        for href in re.findall(r'href="([^"]*\.pdf)"', page.read_text(encoding="utf-8")):
+            yield page.parent.relative_to(built).as_posix(), href
 
 
 def text(reader: PdfReader) -> str:
@@ -51,6 +68,16 @@ def test_the_book_and_each_chapter_have_numbered_pages(printed):
     assert len(printed["book"].pages) > len(printed["sample"].pages) > 1
 
 
+def test_pages_offer_what_was_printed(paper):
+    found = list(pages_that_offer(paper))
+    assert found == [
+        (".", "./pdf/book.pdf"),
+        ("sample", "../pdf/sample.pdf"),
+        ("second", "../pdf/second.pdf"),
+    ]
+    assert all((paper / page / href).is_file() for page, href in found)
+
+
 def test_headings_are_bookmarks(printed):
     top = [entry for entry in printed["book"].outline if not isinstance(entry, list)]
     assert [entry.title for entry in top] == [
@@ -63,6 +90,14 @@ def test_headings_are_bookmarks(printed):
     assert names[:2] == ["1.1 Definition and one bound", "1.2 The curve"]
 
 
+def test_formulas_have_the_fonts_of_what_is_far_down_the_page(printed):
+    found = set()
+    for page in printed["book"].pages:
+        fonts = page["/Resources"].get("/Font", {}).values()
+        found |= {font.get_object()["/BaseFont"].partition("+")[2] for font in fonts}
+    assert found >= {"KaTeX_Main-Regular", "KaTeX_Math-Italic", "KaTeX_Size2-Regular"}
+
+
 def test_folds_open_and_folded_code_stays_away(printed):
     words = text(printed["sample"])
     for shown in (
@@ -72,7 +107,7 @@ def test_folds_open_and_folded_code_stays_away(printed):
         "entropy(p)",
     ):
         assert shown in words, shown
-    for hidden in ("draw_it_again", "Show code", "Copy", "Next"):
+    for hidden in ("draw_it_again", "Show code", "Copy", "Next", "Download notebook", "as PDF"):
         assert hidden not in words, hidden
 
 
