@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-import numpy as np
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
@@ -25,8 +25,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 class Record(TypedDict):
     """One recorded number: for machines its name, for readers its label and its digits.
 
-    `seeds`: how many seeds it is a mean, a range or a count over. `against`: what it is the
-    distance from, such as "the closed form".
+    `seeds`: how many seeds it is a mean, a range or a count over; `least` and `most`: between what
+    their values lie. `against`: what it is the distance from, such as "the closed form".
     """
 
     name: str
@@ -35,6 +35,8 @@ class Record(TypedDict):
     label: str
     digits: int
     seeds: NotRequired[int]
+    least: NotRequired[float]
+    most: NotRequired[float]
     against: NotRequired[str]
 
 
@@ -50,12 +52,15 @@ def record(
 ) -> None:
     """Show a number under its label and store it in the notebook, rounded to `digits` decimals.
 
-    `name` is `chapter.what` in lower case; `value` is one finite number of Python, numpy or torch;
-    a pure number has the unit "". Say over how many `seeds` a trained number is taken, and
-    `against` what an error is measured. Outside Jupyter the line is printed.
+    `name` is `chapter.what` in lower case; `value` is one finite number of Python, numpy or torch,
+    or one of each seed: then their mean is recorded, and between what they lie. A pure number has
+    the unit "". Say over how many `seeds` a range or a count is taken, and `against` what an error
+    is measured. Outside Jupyter the line is printed.
 
-    >>> record("vib.test_error", 1.3064, "Test error, 12 draws", unit="%", digits=2, seeds=5)
+    >>> record("vib.test_error", [1.39, 1.21, 1.32], "Test error, 12 draws", unit="%", digits=2)
     Test error, 12 draws: 1.31 %
+    >>> record("vib.seeds_better", 5, "Seeds that err less", unit="", digits=0, seeds=5)
+    Seeds that err less: 5
     >>> record("rd.slopes", 64, "Slopes solved at once", unit="", digits=0)
     Slopes solved at once: 64
     >>> record("rd.binary_error", 3e-8, "R(D) of a coin", digits=6, against="the closed form")
@@ -76,17 +81,17 @@ def record(
                 f"{what} of {name} must be plain words, without a formula, got {text!r}; "
                 "write the letter itself, such as β"
             )
-    try:
-        if isinstance(value, str | bytes) or np.iscomplexobj(value) or np.ma.is_masked(value):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"value of {name} must be one real number, got {value!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"value of {name} must be finite, got {number}; record only what was run")
-    number = round(number, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
+    each = _real(name, value)
+    number, least, most = (
+        round(of, digits) + 0.0  # + 0.0 turns -0.0 into 0.0
+        for of in (fmean(each), min(each), max(each))
+    )
     row = Record(name=name, value=number, unit=unit, label=label, digits=digits)
-    if seeds is not None:
+    if len(each) > 1:
+        if seeds is not None:
+            raise ValueError(f"seeds of {name} are its {len(each)} values; leave seeds out")
+        row["seeds"], row["least"], row["most"] = len(each), least, most
+    elif seeds is not None:
         row["seeds"] = integer(seeds, "seeds", 1)
     if against is not None:
         row["against"] = against
@@ -95,6 +100,24 @@ def record(
         display({MIME: row, "text/plain": text}, raw=True)
     else:
         print(text)
+
+
+def _real(name: str, value: Any) -> list[float]:
+    """The number, or the numbers of the seeds, as Python's own."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        each = value if isinstance(value, list | tuple) else [value]
+        if not each or any(isinstance(one, str | bytes) for one in each):
+            raise TypeError
+        each = [float(one) for one in each]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"value of {name} must be one real number, or one of each seed, got {value!r}"
+        ) from None
+    for one in each:
+        if not math.isfinite(one):
+            raise ValueError(f"value of {name} must be finite, got {one}; record only what was run")
+    return each
 
 
 def words(row: Record) -> str:
@@ -109,6 +132,20 @@ def words(row: Record) -> str:
     if row["value"]:
         return f"{number} from {row['against']}"
     return f"agrees with {row['against']} to {row['digits']} decimals"
+
+
+def over(row: Record) -> str:
+    """Over how many seeds a number is taken, and between what they lie where it is their mean.
+
+    >>> row = Record(name="vib.rate", value=14.68, unit="nats", label="R", digits=1, seeds=5)
+    >>> over(row)
+    '5 seeds'
+    >>> over(row | {"least": 14.2, "most": 15.1})
+    '5 seeds, 14.2 to 15.1'
+    """
+    count = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+    ends = [f"{row[end]:.{row['digits']}f}" for end in ("least", "most") if end in row]
+    return f"{count}, {' to '.join(ends)}" if ends else count
 
 
 def records(notebook: NotebookNode) -> Iterator[Record]:
@@ -150,7 +187,7 @@ def whole(row: Any) -> Record:
         or not all(isinstance(row.get(name), kind) for name, kind in kinds.items())
         or not row.keys() <= Record.__annotations__.keys()
         or not NAME.fullmatch(row["name"])
-        or not math.isfinite(row["value"])
+        or not all(math.isfinite(row.get(name, 0)) for name in ("value", "least", "most"))
     ):
         raise ValueError(f"no whole record: {row!r}")
     return Record(**row)

@@ -11,7 +11,7 @@ from ibbook.book import ledger
 from ibbook.book.claims import claims
 from ibbook.book.ledger import STATED, VERDICTS, Entry, of_runs, quantities, verdicts
 from ibbook.book.provenance import anchor, table
-from ibbook.book.records import Record
+from ibbook.book.records import Record, over
 
 ELSEWHERE = "No chapter"
 MEANING = {
@@ -153,7 +153,7 @@ def _number(name: str, numbers: _Numbers) -> str:
     number += f" {_plain(row['unit'])}".rstrip()
     after = f" from {_plain(row['against'])}" if "against" in row else ""
     after += f" to {row['digits']} decimals" if after and not row["value"] else ""
-    after += f" ({row['seeds']} seeds)" if row.get("seeds", 1) > 1 else ""
+    after += f" ({over(row)})" if row.get("seeds", 1) > 1 else ""
     return f"{_plain(row['label'])}: {number}{after}"
 
 

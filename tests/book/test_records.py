@@ -65,6 +65,17 @@ def test_a_number_says_over_how_many_seeds_and_an_error_from_what():
     assert bundle["text/plain"] == "Bias: agrees with the closed form to 4 decimals"
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor], ids=str)
+def test_of_values_of_seeds_the_mean_is_recorded_and_between_what_they_lie(kind):
+    bundle = shown("coin.bias", kind([0.25, 0.5, 0.125]), "Bias", digits=2)
+    assert bundle["text/plain"] == "Bias: 0.29 nats"
+    row = {name: bundle[MIME][name] for name in ("value", "seeds", "least", "most")}
+    assert row == {"value": 0.29, "seeds": 3, "least": 0.12, "most": 0.5}
+    assert "least" not in shown("coin.bias", kind([0.25]), "Bias")[MIME]
+    with pytest.raises(ValueError, match=r"seeds of coin\.bias are its 3 values; leave seeds out"):
+        record("coin.bias", kind([0.25, 0.5, 0.125]), "Bias", seeds=3)
+
+
 @pytest.mark.parametrize("label", ["", "  ", "two\nlines", None, 4])
 def test_a_label_is_one_line(label):
     with pytest.raises(ValueError, match=r"label of coin\.bias must say on one line"):
@@ -74,17 +85,9 @@ def test_a_label_is_one_line(label):
 @pytest.mark.parametrize(
     "value",
     [
-        math.nan,
-        math.inf,
-        None,
-        "x",
-        [1, 2],
-        np.array([1.0, 2.0]),
-        torch.zeros(2),
-        1j,
-        np.complex128(1 + 2j),
-        "3",
-        np.ma.masked,
+        *(math.nan, math.inf, None, "x", "3", [], [1, None], ["3"], [1.0, math.nan]),
+        *(1j, np.complex128(1 + 2j), np.ma.masked, np.ma.masked_array([1.0, 2.0], [True, False])),
+        torch.zeros(2, 2),
     ],
     ids=str,
 )

@@ -81,10 +81,12 @@ def _line(node: Node, context: Context) -> Markup:
 
 
 def _details(about: dict[str, Any], context: Context) -> str:
-    """Over how many seeds a number was taken, and how far another machine may move it."""
+    """Over how many seeds a number was taken, its range, and how far another machine may move it."""
     parts = []
     if "seeds" in about:
         parts.append(f"{about['seeds']} seed{'s' if about['seeds'] > 1 else ''}")
+    if "least" in about:
+        parts.append(" to ".join(f"{about[end]:.{about['digits']}f}" for end in ("least", "most")))
     if about["name"] in context.tolerances:
         parts.append(f"rerun ± {context.tolerances[about['name']]:g} {about['unit']}".rstrip())
     return ", ".join(parts)
