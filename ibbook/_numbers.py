@@ -23,7 +23,7 @@ def integer(value: Any, name: str, least: float, most: float = math.inf) -> int:
     ValueError: steps must be a whole number >= 1, got 2.5
     """
     try:
-        whole = None if _is_none(value) else operator.index(value)
+        whole = None if _is_no_number(value) else operator.index(value)
     except (TypeError, ValueError, RuntimeError):
         whole = None
     if whole is None or not least <= whole <= most:
@@ -75,7 +75,7 @@ def number(
     ValueError: beta must be finite and >= 0, got -1
     """
     try:
-        if _is_none(value) or isinstance(value, str | bytes) or np.ndim(value):
+        if _is_no_number(value) or isinstance(value, str | bytes) or np.ndim(value):
             raise TypeError
         found = value.item() if hasattr(value, "item") else value
         found = found if type(found) is int else float(found)
@@ -86,7 +86,7 @@ def number(
     raise ValueError(f"{name} must be {wanted}, got {value!r}{hint}")
 
 
-def _is_none(value: Any) -> bool:
+def _is_no_number(value: Any) -> bool:
     """Whether it is no number though it converts to one: a truth value, or masked."""
     truth = str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
     return truth or isinstance(value, bool | np.bool_) or np.ma.is_masked(value)
