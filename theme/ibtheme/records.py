@@ -81,7 +81,7 @@ def _line(node: Node, context: Context) -> Markup:
 
 
 def _details(about: dict[str, Any], context: Context) -> str:
-    """Over how many seeds a number was taken, its range, and how far another machine may move it."""
+    """Over how many seeds a number was taken, between what, and how far a rerun may move it."""
     parts = []
     if "seeds" in about:
         parts.append(f"{about['seeds']} seed{'s' if about['seeds'] > 1 else ''}")
