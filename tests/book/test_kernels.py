@@ -32,7 +32,7 @@ from IPython.display import HTML, display
 print(Path(os.environ["IBBOOK_DATA"], "here").read_text())
 display(HTML("<b>x</b>"))
 print("secret" in globals(), sys.flags.optimize, matplotlib.rcParams["axes.facecolor"])
-print(Path(os.environ["IBBOOK_RUNS"]).name, "\\u00e9")
+print(Path(os.environ["IBBOOK_RUNS"]).is_absolute(), "\\u00e9")
 import own
 print(own.__name__, sys.flags.dev_mode, "inline" in matplotlib.get_backend())
 """
@@ -81,7 +81,7 @@ def test_the_callers_settings_do_not_reach_the_cells_and_the_callers_folders_do(
     outputs = read(executed(run(chapter))).cells[-1].outputs
     assert [output.output_type for output in outputs] == ["stream", "display_data", "stream"]
     assert outputs[0].text == "found\n"
-    assert outputs[2].text == "False 0 white\nown \u00e9\nown False True\n"
+    assert outputs[2].text == "False 0 white\nTrue \u00e9\nown False True\n"
 
 
 def old_rule(text: str) -> str:

@@ -65,7 +65,9 @@ def test_a_number_says_over_how_many_seeds_and_an_error_from_what():
     assert bundle["text/plain"] == "Bias: agrees with the closed form to 4 decimals"
 
 
-@pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor], ids=str)
+@pytest.mark.parametrize(
+    "kind", [list, tuple, np.array, torch.tensor], ids=["list", "tuple", "array", "tensor"]
+)
 def test_of_values_of_seeds_the_mean_is_recorded_and_between_what_they_lie(kind):
     bundle = shown("coin.bias", kind([0.25, 0.5, 0.125]), "Bias", digits=2)
     assert bundle["text/plain"] == "Bias: 0.29 nats"
