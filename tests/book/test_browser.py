@@ -454,7 +454,7 @@ def test_a_number_in_prose_shows_what_it_is_and_leads_to_its_cell(sample, tab, a
     card = tab.locator("#peek")
     expect(card).to_contain_text("Rate of a coin")
     expect(card).to_contain_text("0.3681 nats")
-    expect(card).to_contain_text("5 seeds, rerun ± 0.05 nats")
+    expect(card).to_contain_text("3 seeds, 0.3500 to 0.3862, rerun ± 0.05 nats")
     assert violations(tab, axe) == []
     card.get_by_text("Go to the cell").click()
     expect(tab).to_have_url(f"{sample.address}/sample/#sample.rate")
