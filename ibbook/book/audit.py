@@ -27,7 +27,7 @@ from ibbook.book.expressions import names as spoken_of
 from ibbook.book.folders import BookError, files, root, text_of
 from ibbook.book.parameters import parameters, resolve
 from ibbook.book.records import IGNORED, Record, in_outputs
-from ibbook.book.results import kept, results_folder
+from ibbook.book.results import kept, kept_files
 
 # Tags that change what nbval compares; the book allows only the first.
 NBVAL = {IGNORED, "nbval-check-output", "nbval-skip", "nbval-raises-exception"}
@@ -57,7 +57,7 @@ def problems(book: Path | None = None) -> list[str]:
     for source in exercises.exercises(book):
         found += exercises.faults(source)
         found += bank.faults(source)
-    for path in files(results_folder(), "*.json"):
+    for path in kept_files(book):
         found += [f"{path.relative_to(book)}: {fault}" for fault in _kept(path)]
     found += models.faults(book)
     found += crate.faults(book)

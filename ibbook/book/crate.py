@@ -16,7 +16,7 @@ import yaml
 
 from ibbook.book import chapters
 from ibbook.book.folders import BookError, files, root, save, text_of
-from ibbook.book.results import kept
+from ibbook.book.results import kept, kept_files
 
 FILE = "ro-crate-metadata.json"
 SPECIFICATION = "https://w3id.org/ro/crate/1.3"
@@ -88,7 +88,7 @@ def _chapters(book: Path) -> Iterator[Entity]:
 
 def _runs(book: Path) -> Iterator[Entity]:
     """Each kept run: its file, and the action that made it."""
-    for path in files(book / "data" / "results", "*.json"):
+    for path in kept_files(book):
         run, file = kept(path), f"data/results/{path.name}"
         yield {
             "@id": file,

@@ -16,8 +16,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from ibbook.book import expressions
-from ibbook.book.folders import BookError, files, text_of
-from ibbook.book.results import kept
+from ibbook.book.folders import BookError, text_of
+from ibbook.book.results import kept, kept_files
 
 FILE = "data/ledger.toml"
 KINDS = ("theorem", "number", "trend", "picture")
@@ -160,7 +160,7 @@ def of_runs(entry: Entry, book: Path) -> dict[str, float]:
         return {}
     return {
         path.stem: row["value"]
-        for path in files(book / "data" / "results", "*.json")
+        for path in kept_files(book)
         if fnmatchcase(path.stem, entry.runs["pattern"])
         for row in kept(path)["records"]
         if row["name"] == entry.runs["name"]

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ibbook.book.folders import BookError
+from ibbook.book.folders import BookError, save
 from ibbook.book.site import SiteError, run_tool
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -75,11 +75,11 @@ def _offer(site: Path, name: str) -> None:
     link = f'<a href="{base}/pdf/{name}.pdf">{words}</a>'
     if link in html:
         return
-    place, new = (LINKS, f"{LINKS}\n{link}")
-    if place not in html:
-        place, new = "</header>\n", f"{LINKS}{link}</p>\n</header>\n"
+    old, new = LINKS, f"{LINKS}\n{link}"
+    if old not in html:
+        old, new = "</header>\n", f"{LINKS}{link}</p>\n</header>\n"
     head, opening, rest = html.partition('<header class="opening">')
-    page.write_text(head + opening + rest.replace(place, new, 1), encoding="utf-8")
+    save(page, head + opening + rest.replace(old, new, 1))
 
 
 def _print(chromium: str, sheet: Path, target: Path, timeout: float) -> str:

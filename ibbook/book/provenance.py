@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ibbook.book.folders import files
 from ibbook.book.markup import cell
-from ibbook.book.results import kept
+from ibbook.book.results import kept, kept_files
 
 Run = Mapping[str, Any]
 # What a reader sees of a run beside its parameters, under the names that its file has for it.
@@ -108,7 +107,7 @@ def tables(runs: Mapping[str, Run]) -> str:
 
 def kept_runs(book: Path) -> str:
     """Every kept run of data/results: a row each, then all that its file holds, as Markdown."""
-    paths = files(book / "data" / "results", "*.json")
+    paths = kept_files(book)
     if not paths:
         return "\nNo run is kept.\n"
     runs = {path.stem: kept(path) for path in paths}

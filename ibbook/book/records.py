@@ -143,9 +143,8 @@ def over(row: Record) -> str:
     >>> over(row | {"least": 14.2, "most": 15.1})
     '5 seeds, 14.2 to 15.1'
     """
-    count = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
     ends = [f"{row[end]:.{row['digits']}f}" for end in ("least", "most") if end in row]
-    return f"{count}, {' to '.join(ends)}" if ends else count
+    return ", ".join([f"{row['seeds']} seeds", *([" to ".join(ends)] if ends else [])])
 
 
 def records(notebook: NotebookNode) -> Iterator[Record]:

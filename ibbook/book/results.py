@@ -40,6 +40,15 @@ def recorded(pattern: str) -> pd.DataFrame:
     return table(rows, ["run", "chapter", *NUMBER, *ORIGIN])
 
 
+def kept_files(book: Path) -> list[Path]:
+    """The files of the kept runs, in the order of their names.
+
+    >>> all(path.suffix == ".json" for path in kept_files(root()))
+    True
+    """
+    return files(book / "data" / "results", "*.json")
+
+
 def sealed(about: dict[str, Any]) -> dict[str, Any]:
     """What a file of a kept run holds, with the hash that tells whether it was changed since.
 

@@ -73,7 +73,8 @@ class Ensemble:
 
     def select(self, members: Sequence[int]) -> Ensemble:
         """Some of the members, in this order, counted from 0; one may come more than once."""
-        model, members = self._chosen(members), self._numbers(members)
+        members = self._numbers(members)
+        model = self._chosen(members)
         rows = [r | {"member": i} for i, m in enumerate(members) for r in self._rows_of(m)]
         diverged = {i: self.diverged[m] for i, m in enumerate(members) if m in self.diverged}
         chosen = [self.members[m] for m in members]

@@ -141,10 +141,9 @@ def _device(device: torch.device | str | None) -> torch.device:
         found = None
     if found is None or found.type not in NUMBERS:
         raise ValueError(f"device must be 'cpu' or 'cuda', got {str(device)!r}")
-    device = found
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device is {str(device)!r}, but this machine has no GPU that PyTorch can use; "
             "leave device out to train on the CPU"
         )
-    return device
+    return found
