@@ -635,6 +635,14 @@ def test_on_a_phone_a_row_of_many_words_is_a_card(book, browser):
             page.set_viewport_size({"width": PHONE, "height": 900})
 
 
+def test_the_numbers_of_a_cell_fit_a_narrow_phone(sample, browser):
+    for page in watched(browser, 320, "light"):
+        page.goto(f"{sample.address}/sample/")
+        settle(page)
+        around = page.locator(".scroll:has(> .records)")
+        assert around.evaluate("(box) => box.scrollWidth <= box.clientWidth")
+
+
 def test_formulas_keep_accents_and_roots_in_forced_colours(sample, browser):
     context = browser.new_context(forced_colors="active", color_scheme="dark")
     page = context.new_page()
