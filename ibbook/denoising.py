@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ibbook import _numbers
 from ibbook._checks import real
+from ibbook._device import chosen
 from ibbook._numbers import integer, number
 from ibbook.diffusion import information_from_mmse
 from ibbook.layers import Linear, Same
@@ -83,7 +84,7 @@ def fit_denoiser(
     hidden: tuple[int, ...] = (128,),
     picture: tuple[int, int, int] | None = None,
     learning_rate: float = 2e-3,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
 ) -> Denoiser:
     """Train one denoiser for each seed on SNR |x - guess|^2 / 2, with ln SNR uniform in a range.
 
@@ -100,6 +101,7 @@ def fit_denoiser(
     torch.Size([1, 3, 2])
     """
     low, high = _range(snr)
+    device = chosen(device)
     steps, seeds = integer(steps, "steps", 1), _numbers.seeds(seeds)
     mean, cov = real(mean, "mean"), real(cov, "cov")
     members, d = len(seeds), mean.shape[-1]
@@ -170,7 +172,7 @@ def denoising_errors(
     >>> [f"{e:.1f}" for e in errors]  # 1 / (1 + SNR)
     ['1.0', '0.5']
     """
-    errors = []
+    x, errors = x.to(denoiser.mean.device), []
     for level, y in _noisy(denoiser, x, snr, seed):
         errors.append((denoiser(y, level) - x).square().sum(-1).mean(-1))
     return torch.stack(errors, -1)
@@ -196,7 +198,8 @@ def code_information(
     >>> f"{code_information(found, silent, silent, torch.logspace(-2, 2, 9)).item():.3f}"
     '0.000'
     """
-    variance = log_variance.exp()
+    device = denoiser.mean.device
+    mean, variance = mean.to(device), log_variance.to(device).exp()
     noise = normal(denoiser.seeds, range(1), mean.shape[1:], stream=LOOK + 1 + seed)[0]
     z = mean + variance.sqrt() * noise
     gaps = []

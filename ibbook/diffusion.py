@@ -287,6 +287,7 @@ def information_from_mmse(
     tensor(2.3076, dtype=torch.float64)
     """
     snr, mmse = _snr(snr), real(mmse, "mmse")
+    snr = snr.to(mmse.device)
     if snr.ndim != 1 or not len(snr) or not snr[0] > 0 or (snr.diff() <= 0).any():
         raise ValueError("snr must be a vector of positive numbers that ascend")
     if mmse.shape[-1:] != snr.shape:

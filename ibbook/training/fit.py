@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ibbook._device import chosen
 from ibbook._numbers import integer, number
 from ibbook._paths import expanded
 from ibbook._threads import workers
@@ -19,7 +20,6 @@ from ibbook.objective import Objective
 from ibbook.training.checkpoint import describe, file_name
 from ibbook.training.checks import check_fit
 from ibbook.training.ensemble import Ensemble
-from ibbook.training.feed import NUMBERS
 from ibbook.training.members import Member, check_member
 from ibbook.training.optimiser import Optimiser
 from ibbook.training.share import Share
@@ -73,7 +73,7 @@ def fit(
     seconds = number(checkpoint_seconds, "checkpoint_seconds")
     check_fit(network, objective, data, members)
     optimiser = optimiser or Optimiser()
-    device = _device(device)
+    device = chosen(device)
     own = None if log_every is None else integer(log_every, "log_every", 1)
     log_every = own or max(1, steps // 100)
     seeds = torch.tensor([m["seed"] for m in members], device=device)
@@ -130,20 +130,3 @@ def _parts(members: int, device: torch.device) -> list[slice]:
     count = min(members, torch.get_num_threads()) if device.type == "cpu" else 1
     ends = [members * k // count for k in range(count + 1)]
     return [slice(*pair) for pair in itertools.pairwise(ends)]
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError):
-        found = None
-    if found is None or found.type not in NUMBERS:
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {str(device)!r}")
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device is {str(device)!r}, but this machine has no GPU that PyTorch can use; "
-            "leave device out to train on the CPU"
-        )
-    return found

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ibbook import metrics
+from ibbook import _device, metrics
 from ibbook.datasets import Dataset, load
 from ibbook.training import Optimiser, feed, fit, grid, share
 from tests.second_device import DEVICE, Remote, SecondDevice
@@ -23,6 +23,7 @@ def test_all_of_training_but_the_backward_pass_runs_there(monkeypatch, network, 
 
     monkeypatch.setattr(share.Share, "_gradients", flat)
     monkeypatch.setattr(share, "_precision", lambda _: nullcontext())  # it has no bfloat16
+    monkeypatch.setattr(_device, "KNOWN", ("cpu", DEVICE.type))
     monkeypatch.setitem(feed.NUMBERS, DEVICE.type, feed.NUMBERS["cpu"])
     digits = load("digits")
     digits = Dataset.from_arrays(
