@@ -168,11 +168,11 @@ def test_gaussian_measures_are_mutual_informations_of_blocks(seed, n, m, indepen
     np.testing.assert_allclose(found.relevance, relevance, atol=1e-10)
     np.testing.assert_allclose(found.cost, [information([j], x) for j in z], atol=1e-10)
     explained = sum(relevance) - information(x, z)  # equation 5
-    assert found.explained.item() == pytest.approx(explained, abs=1e-9)
+    assert found.explained.item() == pytest.approx(explained, abs=1e-10)
     assert found.objective <= found.total + 1e-10
     if independent:
         difference = found.relevance.sum() - found.cost.sum()
-        assert found.objective.item() == pytest.approx(difference.item(), abs=1e-9)
+        assert found.objective.item() == pytest.approx(difference.item(), abs=1e-10)
 
 
 @given(SEEDS, st.integers(1, 4), st.integers(1, 3), st.booleans())
@@ -183,13 +183,13 @@ def test_the_gaussian_bound_misses_by_its_divergences_and_is_tight_at_best(seed,
     w, v, r = rng.normal(size=(n, m)), rng.uniform(0.2, 2, n), rng.uniform(0.2, 2, m)
     bound = gaussian_corex_bound(cov, loadings, noise, (w, v), r)
     gap = bound.decoder_gap.sum() + bound.marginal_gap.sum()
-    torch.testing.assert_close(found.objective - bound.value, gap, rtol=1e-10, atol=1e-9)
+    torch.testing.assert_close(found.objective - bound.value, gap, rtol=1e-10, atol=1e-10)
 
     code = loadings @ cov @ loadings.T + noise
     best = cov @ loadings.T @ np.linalg.inv(code)
     rest = np.diag(cov - best @ loadings @ cov)
     tight = gaussian_corex_bound(cov, loadings, noise, (best, rest), np.diag(code))
-    torch.testing.assert_close(tight.value, found.objective, rtol=1e-10, atol=1e-9)
+    torch.testing.assert_close(tight.value, found.objective, rtol=1e-10, atol=1e-10)
 
 
 def test_the_gaussian_bound_is_the_mean_of_its_samples():
