@@ -102,12 +102,25 @@ def broken(known: Mapping[str, Claim], rows: Iterable[Record]) -> list[Broken]:
     """
     values = {row["name"]: row["value"] for row in rows}
     found = []
-    for name, claim in known.items():
-        if not claim.holds or not values.keys() >= set(expressions.names(claim.holds)):
-            continue
+    for name, claim in decidable(known, values).items():
         if not expressions.holds(claim.holds, values):
             found.append(Broken(name, claim, expressions.with_numbers(claim.holds, values)))
     return found
+
+
+def decidable(known: Mapping[str, Claim], recorded: Iterable[str]) -> dict[str, Claim]:
+    """The claims that compare numbers, of which every number is recorded.
+
+    >>> known = {"vib.better": Claim(claim="It errs less.", holds="vib.error < vib.plain")}
+    >>> list(decidable(known, ["vib.error"])), list(decidable(known, ["vib.error", "vib.plain"]))
+    ([], ['vib.better'])
+    """
+    there = set(recorded)
+    return {
+        name: claim
+        for name, claim in known.items()
+        if claim.holds and there.issuperset(expressions.names(claim.holds))
+    }
 
 
 def said(claim: Claim, texts: Iterable[str]) -> bool:

@@ -21,7 +21,7 @@ from ibbook.book.folders import BookError, text_of
 Value = int | float | bool | str
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 # Columns of the tables of recorded numbers, which a parameter would overwrite.
-RESERVED = {"chapter", "run", "name", "value", "unit"}
+RESERVED = {"chapter", "run", "name", "value", "unit", "least", "most"}
 RESERVED |= {"seconds", "finished", "platform", "torch", "commit", "dirty"}
 
 

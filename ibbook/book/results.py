@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMBER = ["name", "value", "unit"]
+RANGE = ["least", "most"]
 ORIGIN = ["seconds", "finished", "platform", "torch", "commit", "dirty"]
 
 
 def recorded(pattern: str) -> pd.DataFrame:
     """The kept numbers of the runs whose names match, one row each; empty where none was run.
 
-    The columns are the run's name (`run`), `chapter`, `name`, `value` and `unit`, each parameter,
-    `seconds`, `finished` (UTC), `platform`, `torch`, `commit`, and whether tracked files differed
-    from it (`dirty`).
+    The columns are the run's name (`run`), `chapter`, `name`, `value` and `unit`, the `least` and
+    `most` of the seeds that a mean is over, each parameter, `seconds`, `finished` (UTC), `platform`,
+    `torch`, `commit`, and whether tracked files differed from it (`dirty`).
 
     >>> recorded("04-vib-no-such-run-*").empty
     True
@@ -36,8 +38,9 @@ def recorded(pattern: str) -> pd.DataFrame:
             for row in about["records"]:
                 first = {"run": path.stem, "chapter": about["chapter"]}
                 number = {name: row[name] for name in NUMBER}
-                rows.append({**first, **number, **about["parameters"], **origin})
-    return table(rows, ["run", "chapter", *NUMBER, *ORIGIN])
+                ends = {name: row.get(name, math.nan) for name in RANGE}
+                rows.append({**first, **number, **ends, **about["parameters"], **origin})
+    return table(rows, ["run", "chapter", *NUMBER, *RANGE, *ORIGIN])
 
 
 def kept_files(book: Path) -> list[Path]:

@@ -180,6 +180,16 @@ def test_a_home_that_nobody_knows_is_one_line(write, capsys, monkeypatch):
     assert said.count("\n") == 1
 
 
+def test_a_claim_whose_number_no_one_recorded_does_not_hold(book, write, capsys):
+    write()
+    text = "[coin.bias]\nclaim = 'It is fair.'\nholds = 'coin.bias < 0.5'\n"
+    (book / "data" / "claims.toml").write_text(text, encoding="utf-8")
+    assert main(["claims"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("open    coin.bias: a number that it compares is not recorded\n")
+    assert "0 of 1 claims hold" in said.err
+
+
 def test_broken_claims_are_one_line(book, write, capsys):
     write()
     for content in (b"[coin", b"\xff", b"[coin.bias]\nclaim = 3"):

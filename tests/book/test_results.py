@@ -36,7 +36,8 @@ def test_runs_are_kept_by_the_command_and_read_back_as_rows(book, write, capsys,
     table = recorded("coin-flips-*")
     about = provenance(Path(notebook).parent)
     origin = ["seconds", "finished", "platform", "torch", "commit", "dirty"]
-    number = ["run", "chapter", "name", "value", "unit"]
+    number = ["run", "chapter", "name", "value", "unit", "least", "most"]
+    assert table[["least", "most"]].isna().all(axis=None)  # no means over seeds
     assert list(table.columns) == [*number, "bias", "flips", "fair", "side", *origin]
     assert table[["run", "chapter", "name", "value", "unit", "flips"]].values.tolist() == [
         ["coin-flips-3", "01-coin", "coin.bias", 0.25, "", 3],
