@@ -24,8 +24,8 @@ def recorded(pattern: str) -> pd.DataFrame:
     """The kept numbers of the runs whose names match, one row each; empty where none was run.
 
     The columns are the run's name (`run`), `chapter`, `name`, `value` and `unit`, the `least` and
-    `most` of the seeds that a mean is over, each parameter, `seconds`, `finished` (UTC), `platform`,
-    `torch`, `commit`, and whether tracked files differed from it (`dirty`).
+    `most` of the seeds that a mean is over, each parameter, `seconds`, `finished` (UTC),
+    `platform`, `torch`, `commit`, and whether tracked files differed from it (`dirty`).
 
     >>> recorded("04-vib-no-such-run-*").empty
     True
