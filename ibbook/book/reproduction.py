@@ -134,7 +134,8 @@ def _row(name: str, entry: Entry, found: str, numbers: _Numbers) -> Iterator[str
     where = f"{entry.section}, {entry.place}" if entry.place else entry.section
     yield f"{{cite:t}}`{entry.source}`: {_plain(where)}"
     yield f'<span id="{place(name)}">{_plain(entry.statement)}</span>'
-    yield _plain("" if entry.reported is None else f"{entry.reported} {entry.unit}".rstrip())
+    reported = f"a {entry.kind}" if entry.reported is None else f"{entry.reported} {entry.unit}"
+    yield _plain(reported.rstrip())
     ours = [_number(n, numbers) for n in quantities(entry) if n in numbers.rows]
     ours += [_runs(entry, numbers)] if entry.runs else []
     yield "; ".join(ours) or _plain(entry.unrun or "")
