@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ibbook import metrics
+from ibbook.denoising import code_information, denoising_errors, fit_denoiser
 from tests.second_device import DEVICE, Remote, SecondDevice, send
 
 
@@ -47,6 +48,31 @@ def test_scores_are_those_of_the_cpu_and_stay_where_the_codes_are(arrays, score)
     assert isinstance(found, Remote)
     assert found.device.type == DEVICE.type
     torch.testing.assert_close(found.local, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_denoiser_measures_where_it_lies_points_of_the_cpu():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(2, 50, 3, generator=generator)
+    found = fit_denoiser(
+        lambda step: points, [0.0] * 3, torch.eye(3), [0, 1],
+        steps=3, snr=(0.1, 10.0), hidden=(8,), device="cpu",
+    )  # fmt: skip
+
+    def measured():
+        levels = [0.1, 1.0, 10.0]
+        errors = denoising_errors(found, points, levels)
+        return errors, code_information(found, points, torch.zeros_like(points), levels)
+
+    expected = measured()
+    for layer in found.network.modules():
+        for name, weight in layer.named_parameters(recurse=False):
+            layer._parameters[name] = torch.nn.Parameter(send(weight.detach()), False)
+    for name in ("seeds", "mean", "variance", "axes"):
+        setattr(found, name, send(getattr(found, name)))
+    with SecondDevice():
+        for there, here in zip(measured(), expected, strict=True):
+            assert isinstance(there, Remote)
+            torch.testing.assert_close(there.local, here)
 
 
 def test_the_second_device_is_as_strict_as_a_gpu(arrays):

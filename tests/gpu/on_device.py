@@ -17,6 +17,7 @@ from ibbook import metrics
 from ibbook.bottleneck import information_bottleneck, information_curve
 from ibbook.datasets import Dataset, dsprites, load
 from ibbook.datasets._grid import classes_of
+from ibbook.denoising import code_information, denoising_errors, fit_denoiser
 from ibbook.information import entropy, mutual_information, total_correlation
 from ibbook.networks import Convolutions
 from ibbook.noise import normal, uniform
@@ -123,6 +124,23 @@ def test_a_checkpoint_is_gone_on_with_on_its_own_device_only(digits, in_float32,
     assert len(list(tmp_path.iterdir())) == own
     assert capsys.readouterr().out.count("resumed at step 8") == 1
     np.testing.assert_allclose(curves(there), curves(here), rtol=1e-3, atol=1e-3)
+
+
+def test_a_denoiser_learns_and_measures_as_on_the_cpu():
+    points = normal(torch.arange(2), range(1), (200, 3))[0]
+
+    def measured(device):
+        found = fit_denoiser(
+            lambda step: points, [0.0] * 3, torch.eye(3), [0, 1],
+            steps=20, snr=(0.1, 10.0), hidden=(16,), device=device,
+        )  # fmt: skip
+        levels = [0.1, 1.0, 10.0]
+        errors = denoising_errors(found, points, levels)
+        return errors, code_information(found, points, torch.zeros_like(points), levels)
+
+    for there, here in zip(measured(DEVICE), measured("cpu"), strict=True):
+        assert there.device.type == torch.device(DEVICE).type
+        close(there, here, 1e-3)
 
 
 def test_an_ensemble_saved_there_is_read_here(digits, tmp_path):
