@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
@@ -10,10 +11,12 @@ from typing import NamedTuple
 from ibbook.book import ledger
 from ibbook.book.claims import claims
 from ibbook.book.ledger import STATED, VERDICTS, Entry, of_runs, quantities, verdicts
+from ibbook.book.markup import cell
 from ibbook.book.provenance import anchor, table
 from ibbook.book.records import Record, over
 
 ELSEWHERE = "No chapter"
+SIGN = re.compile(r"[\\`*_\[\]<>|$#{}]")
 MEANING = {
     "reproduced": "The claim holds on our numbers, within the tolerance.",
     "bounded": "It holds less precisely than the source has it.",
@@ -134,8 +137,8 @@ def _row(name: str, entry: Entry, found: str, numbers: _Numbers) -> Iterator[str
     where = f"{entry.section}, {entry.place}" if entry.place else entry.section
     yield f"{{cite:t}}`{entry.source}`: {_plain(where)}"
     yield f'<span id="{place(name)}">{_plain(entry.statement)}</span>'
-    reported = f"a {entry.kind}" if entry.reported is None else f"{entry.reported} {entry.unit}"
-    yield _plain(reported.rstrip())
+    number = f"{entry.reported} {entry.unit}".rstrip()
+    yield _plain(f"a\u00a0{entry.kind}" if entry.reported is None else number)
     ours = [_number(n, numbers) for n in quantities(entry) if n in numbers.rows]
     ours += [_runs(entry, numbers)] if entry.runs else []
     yield "; ".join(ours) or _plain(entry.unrun or "")
@@ -169,5 +172,12 @@ def _runs(entry: Entry, numbers: _Numbers) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words in which no sign of Markdown has a meaning, nor a bar ends a cell."""
-    return "".join(f"\\{sign}" if sign in "\\`*_[]<>|$#{}" else sign for sign in text)
+    """Words in which no sign of Markdown has a meaning, nor a bar ends a cell; but code is code.
+
+    >>> print(_plain("`ibbook verify` says I_m, a|b, and one `"))
+    `ibbook verify` says I\\_m, a\\|b, and one \\`
+    """
+    return "".join(
+        cell(part[1:-1]) if part[:1] == "`" and part[1:] else SIGN.sub(r"\\\g<0>", part)
+        for part in re.split(r"(`[^`]+`)", text)
+    )

@@ -73,7 +73,7 @@ export default function show(stage, { variances, steps: count }) {
     const most = Math.max(...all.map((one) => Math.max(...known(one.levels[0], variances))));
     const bars = plot(canvas, places[0], { x: [0.4, variances.length + 0.6], y: [0, most * 1.05],
       xTicks: variances.map((d, k) => [k + 1, d]), xLabel: "variance of the direction", yLabel: "nats",
-      title: `what x_t tells of x₀, t = ${t}` });
+      title: `what xₜ tells of x₀, t = ${t}` });
     now.forEach((value, k) => {
       const [left, right] = [bars.X(k + 0.65), bars.X(k + 1.35)];
       const rect = (from, to, kind) => bars.add("rect", { x: left, width: right - left, y: bars.Y(to),

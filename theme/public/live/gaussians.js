@@ -92,7 +92,7 @@ export default function show(stage, { codes: start }) {
       axes.line(curve((z) => density(z, code)), kind);
     });
     axes.line(curve((z) => (density(z, codes[0]) + density(z, codes[1])) / 2), "ink dashed");
-    axes.text(-1.9, density(-1.9, [0, 1]), "r(z)", "muted", { anchor: "end", dy: -6 });
+    axes.text(0, density(0, [0, 1]), "r(z)", "muted", { anchor: "middle", dy: -7 });
     const most = Math.max(2, Math.ceil(R));
     const bars = plot(canvas, low, { x: [0, most], y: [3, 0], yTicks: [], xLabel: "nats",
       title: "rate R = information + misfit" });

@@ -102,7 +102,7 @@ export default function show(stage, { alphabet, counts, betas, encoders }) {
       members[row].forEach((x, k) => {
         const place = { x: from + 14 + 17 * (k % room), y: y + unit * (Math.floor(k / room) + 0.5) + 4 };
         group.append(svg("text", { ...place, "text-anchor": "middle", "data-letter": x,
-          class: x === letter ? "amber chosen" : "", opacity: 0.35 + 0.65 * now.encoder[x][t] },
+          class: x === letter ? "amber chosen" : "", opacity: 0.6 + 0.4 * now.encoder[x][t] },
         letters[x]));
       });
       y += unit * (lines[row] + 0.25);
