@@ -73,7 +73,8 @@ class Masked(Linear):
         own: bool,
     ) -> None:
         super().__init__(seeds, inputs, outputs, stream, initial)
-        mask = torch.ones(groups, groups, device=seeds.device).triu(0 if own else 1)
+        mask = torch.ones(groups, groups, device=seeds.device, dtype=torch.float32)
+        mask = mask.triu(0 if own else 1)
         mask = mask.repeat_interleave(inputs // groups, 0)
         mask = mask.repeat_interleave(outputs // groups, 1)
         self.register_buffer("mask", mask, persistent=False)

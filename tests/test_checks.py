@@ -46,6 +46,7 @@ def test_views_of_arrays_are_taken_as_they_are(view):
     [
         ([0.5, -0.1, 0.6], 1, "p has negative mass -0.1"),
         ([0.5, 0.6], 1, "p sums to 1.1, not 1; divide it"),
+        ([0.5, 0.500002], 1, "p sums to 1.000002, not 1; divide it"),
         ([0.5, float("nan")], 1, "p must be finite, got nan"),
         ([[0.5, 0.5]], 3, r"p must have at least 3 axes, got shape \(1, 2\)"),
         (1.0, 1, r"p must have at least 1 axes, got shape \(\)"),

@@ -55,6 +55,8 @@ def run_fetch(arguments: argparse.Namespace) -> int:
         for path in fetch(entry(arguments.name)):
             print(path)
     except (OSError, ValueError) as error:
+        if getattr(error, "filename", None):  # of the system: `main` says what helps
+            raise
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ibbook._checks import tensor
 from ibbook.information import entropy
 from ibbook.metrics._inputs import cleared
 from ibbook.noise import normal, uniform
@@ -109,11 +110,11 @@ def label_information(
     >>> f"{label_information(torch.tensor(0.0), labels, base=2):.3f}"  # bits
     '1.000'
     """
-    labels = torch.as_tensor(labels)
+    labels = tensor(labels, "labels")
     if labels.ndim != 1 or not len(labels):
         raise ValueError(f"labels must be a vector of classes, got shape {tuple(labels.shape)}")
     counts = labels.unique(return_counts=True)[1].double()
-    distortion = torch.as_tensor(distortion, dtype=torch.float64)
+    distortion = tensor(distortion, "distortion").double()
     if not distortion.isfinite().all():
         raise ValueError("distortion must be finite; leave out the members that diverged")
     return cleared((entropy(counts / counts.sum()) - distortion) / math.log(base))
@@ -133,7 +134,7 @@ def bernoulli_floor(
     >>> 2.75 < bernoulli_floor(torch.full((1, 4), 0.5), draws=1) < 2.8  # 4 ln 2
     tensor(True)
     """
-    chances = torch.as_tensor(chances).double()
+    chances = tensor(chances, "chances").double()
     if chances.ndim != 2 or not ((chances >= 0) & (chances <= 1)).all():
         raise ValueError(f"chances must be [n, pixels] in 0..1, got {tuple(chances.shape)}")
     sure = chances.clamp(1e-9, 1 - 1e-9)
@@ -147,7 +148,10 @@ def bernoulli_floor(
 
 
 def _codes(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
-    mean, log_variance = (torch.as_tensor(t).double() for t in (mean, log_variance))
+    mean, log_variance = (
+        tensor(part, name).double()
+        for name, part in (("mean", mean), ("log_variance", log_variance))
+    )
     if mean.shape != log_variance.shape or mean.ndim < 2 or mean.shape[-2] < 2:
         raise ValueError(
             "mean and log_variance must both be [..., n, latents] with n >= 2, "

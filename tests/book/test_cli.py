@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -204,6 +205,8 @@ def test_collect_passes_over_what_a_build_of_the_site_left(book, write, monkeypa
     write("01-coin", RECORDING)
     monkeypatch.setattr(runs, "execute", recorded_without_a_kernel)
     assert main(["run", "coin"]) == 0
+    made = Path(capsys.readouterr().out.strip()).parent
+    shutil.copytree(made, made.with_name(f".{made.name}-abc"))  # of a run that is not placed yet
     (book / "book.yml").touch()
     (book / "myst.yml").touch()
     site.stage_book({}, {}, {}, book, {})
@@ -218,6 +221,12 @@ def test_collect_passes_over_what_a_build_of_the_site_left(book, write, monkeypa
         (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "/a/b: No space.*make room"),
         (OSError(errno.EROFS, "Read-only file system", "/a/b"), "/a/b: Read-only.*IBBOOK_RUNS"),
         (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b: Perm.*writable"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/a/b"), "/a/b: Disk quota.*make room"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/a/b"), "/a/b: No such.*name another"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a folder", "/a/b"), "/a/b: Not.*is a file"),
+        (FileExistsError(errno.EEXIST, "File exists", "/a/b"), "/a/b: File exists.*is a file"),
+        (OSError(errno.EXDEV, "Invalid link", "/a", None, "/b"), "/a -> /b: Invalid link"),
+        (OSError("/a has 3 MB free and b needs 4"), "/a has 3 MB free and b needs 4"),
     ],
 )
 def test_a_fault_of_the_system_is_one_line_with_file_and_remedy(
@@ -253,6 +262,30 @@ def test_a_store_that_is_a_file_or_a_folder_that_is_missing_is_named(
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert re.search(r"(file|nowhere)\S*: .*;|no folder nowhere", said)
+
+
+def test_a_fault_of_the_system_stops_only_its_own_chapter(book, write, monkeypatch, capsys):
+    for name in ("01-coin", "02-die"):
+        write(name, RECORDING)
+
+    def execute(chapter, made, *_):
+        if chapter.name == "01-coin":
+            raise OSError(errno.ENOSPC, "No space left on device", "/a/b")
+        return recorded_without_a_kernel(chapter, made)
+
+    monkeypatch.setattr(runs, "execute", execute)
+    assert main(["notebooks"]) == 1
+    assert "- /a/b: No space left on device; make room" in capsys.readouterr().err
+    assert (book / "chapters" / "02-die.ipynb").is_file()
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_remedy(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("IBBOOK_CACHE", str(tmp_path / "file"))
+    monkeypatch.delenv("IBBOOK_DATA", raising=False)
+    assert main(["data", "fetch", "mnist"]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"ibbook: \S*file/mnist: .*; a part of that path is a file.*\n", said)
 
 
 BAD = {

@@ -108,6 +108,12 @@ def test_a_missing_broken_or_orphaned_file_is_named(pair, book):
     assert len(problems()) == 4
 
 
+def test_what_a_page_would_lose_of_a_text_is_named(pair, book):
+    (book / "chapters" / "more.md").write_text("Of all,\n% of them\n")
+    (line,) = problems()
+    assert line.startswith("chapters/more.md: line 2: it begins with %")
+
+
 def test_a_chapter_says_how_long_it_takes_and_on_what(pair):
     text = pair.text.read_text()
     pair.text.write_text(text.replace("ibbook: {minutes: 1, device: cpu}\n", ""))

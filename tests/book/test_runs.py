@@ -312,6 +312,11 @@ def test_a_large_file_of_the_data_is_read_again_only_when_it_changed(book, write
     large.write_bytes(b"2" * 100)
     os.utime(large, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # as rsync -t leaves it
     assert named() != first
+    (book / "file").touch()  # and where nothing can be written, it is read every time
+    monkeypatch.setenv("IBBOOK_RUNS", str(book / "file" / "runs"))
+    read.clear()
+    assert named() == named()
+    assert read.count("large.bin") == 2
 
 
 values = st.fixed_dictionaries(
@@ -344,6 +349,16 @@ def edit_provenance(**changes):
     return edit
 
 
+def point_outside(run):
+    """A provenance that agrees with itself, of a notebook that lies elsewhere."""
+    about = json.loads((run / runs.PROVENANCE).read_text())
+    shutil.copy(run / "01-coin.ipynb", run.parent / "secret.ipynb")
+    about["chapter"] = "../secret"
+    depends = {name: about[name] for name in ("chapter", "parameters")}
+    about["key"] = keys.key(about["inputs"] | depends)
+    (run / runs.PROVENANCE).write_text(json.dumps(about))
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -357,6 +372,7 @@ def edit_provenance(**changes):
         lambda run: (run / runs.PROVENANCE).write_bytes(b"\xff"),
         edit_provenance(parameters={"bias": 0.5}),
         edit_provenance(chapter="../../../../secret"),
+        point_outside,
         edit_provenance(key="0123456789abcdef"),
         edit_provenance(inputs={}),
         edit_provenance(seconds="long"),

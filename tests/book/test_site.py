@@ -19,6 +19,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import nbformat
 import pandas as pd
 import pytest
 import yaml
@@ -44,7 +45,7 @@ from ibtheme import (
 )
 from PIL import Image
 
-from ibbook.book import site
+from ibbook.book import markup, site
 from tests.book import sample_book
 from tests.book.test_runs import gone, wait
 
@@ -195,11 +196,18 @@ def test_a_table_of_pandas_is_plain(ctx):
             ("text/html", "<b>1</b", "leaves <b> open"),
             ("text/html", "<!-- <b>", "has a comment|ends within a tag"),
             ("text/html", "<a href='java&#10;script:alert(1)'>1</a>", "has the attribute href"),
+            ("text/html", "<!-- a -->", "has a comment"),
+            ("text/html", "<!DOCTYPE html>", "has a declaration"),
+            ("text/html", "<?x>", "has a declaration"),
+            ("text/html", "<div/>", "leaves <div> open"),
             ("text/html", "<p style='position: fixed'>1</p>", "has the style"),
+            ("text/html", "<p style='background: URL(//a.org)'>1</p>", "has the style"),
+            ("text/html", r"<p style='p\6f sition: fixed'>1</p>", "has the style"),
             ("text/html", "<STYLE>p {}</STYLE><link rel=x>", "has the element <link>"),
             ("text/latex", "$a$", "which a page cannot show"),
             ("text/markdown", "so $x$ it is", "has a formula"),
             ("text/markdown", "[a](javascript:alert(1)) \\(x\\)", "has a formula"),
+            ("text/markdown", "![a](b.png)", "has the element <img>"),
             ("text/plain", "<IPython.core.display.Math object>", "says nothing"),
             ("text/plain", "<a.b.C object at 0x7f00>", "says nothing"),
         ]),
@@ -305,6 +313,16 @@ def test_stream_colours_and_tags_are_not_markup(ctx):
     assert "&lt;b&gt;red&lt;/b&gt;</pre>" in shown
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("text/html", "<b><img src=x onerror=alert(1)></b>"), ("text/markdown", "![a](b.png)")],
+)
+def test_an_output_that_is_refused_is_not_shown(kind, value, ctx):
+    """The live server shows a page with its problems, which the gate would refuse."""
+    assert "<img" not in nodes.render(shown(kind, value), ctx)
+    assert "&lt;b&gt;" in nodes.render(shown("text/markdown", "<b>bold</b>"), ctx)
+
+
 def test_an_expected_error_shows_its_last_line_only(ctx):
     data = {
         "output_type": "error",
@@ -384,7 +402,9 @@ def test_another_version_of_the_page_data_is_refused(ctx):
         ('<a href="./two/#gone">', "leads nowhere"),
         ('<img src="./build/gone.png">', "leads nowhere"),
         ('<p id="a"></p><p id="a">', "two things have the id 'a'"),
+        ('<a href="java&#10;script:1">', "leads to no page"),
         ('<a href="./two/#here"><a href="#"><a href="https://example.org/">', None),
+        ('<img src="data:image/png;base64,AA==">', None),
     ],
 )
 def test_links_are_followed(tmp_path, body, fault):
@@ -660,6 +680,33 @@ def test_one_fault_is_enough(fault, book):
         site.build(notebooks, {}, source=folder)
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("| a | b |\n|---|---|\n| $p(x|y)$ |", [3]),
+        ("| a | b |\n|---|---|\n| `x|y` |", [3]),
+        ("| $p(x|y)$ | b |\n|---|---|\n| 1 | 2 |", [1]),
+        ("| $p(x\\|y)$ | `b` |\n|---|---|\n| $1$ | 2 |", []),
+        ("---\nshort_title: $a$\n---\ntitle: $a$", [2, 4]),
+        ("```\ntitle: $a$\n% of it\n| a | b |\n|---|---|\n| $p(x|y)$ | 1 |\n```", []),
+    ],
+)
+def test_what_mystmd_would_drop_is_found_where_it_stands(text, lines, tmp_path):
+    assert [fault.partition(":")[0] for fault in markup.faults(text)] == [
+        f"line {number}" for number in lines
+    ]
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "a.md").write_text(text)
+    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("% no comment")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "chapters" / "b.ipynb")
+    places = [fault.partition(":")[0] for fault in site._misread(tmp_path)]
+    assert places == ["a"] * len(lines) + ["b"] * len(lines)
+
+
+def test_colours_and_controls_of_a_parameter_are_left_out():
+    assert markup.cell("\x1b[31mred\x1b[0m\x07") == "`red`"
+
+
 def test_a_failed_chapter_leaves_the_rest_of_the_book(book):
     folder, notebooks = book
     del notebooks["02-second"]
@@ -761,6 +808,29 @@ def test_a_build_that_was_killed_between_its_renames_leaves_the_site_of_before(b
     with pytest.raises(site.SiteError, match="mystmd wrote nothing"):
         site.build(notebooks, {}, source=folder)
     assert (folder / "_build" / "html" / "mark").exists()
+
+
+def test_a_build_clears_away_what_a_killed_one_left(book, monkeypatch):
+    """Of one killed after its second rename the old pages lie about, of another half its new."""
+    folder, notebooks = book
+    shutil.rmtree(folder / "_build", ignore_errors=True)
+    for name in ("html", "html.old", "html.new"):
+        (folder / "_build" / name).mkdir(parents=True)
+        (folder / "_build" / name / "mark").touch()
+
+    def tool(command, stage, timeout):
+        if "ibtheme.export" in command:
+            Path(command[-1]).mkdir()
+            (Path(command[-1]) / "index.html").touch()
+        else:
+            (stage / "_build" / "site").mkdir(parents=True)
+            (stage / "_build" / "site" / "config.json").touch()
+        return ""
+
+    monkeypatch.setattr(site, "run_tool", tool)
+    out = site.build(notebooks, {}, source=folder)
+    assert [path.name for path in out.parent.glob("html*")] == ["html"]
+    assert [path.name for path in out.iterdir()] == ["index.html"]
 
 
 def test_a_build_that_hangs_is_ended_with_its_children(tmp_path):

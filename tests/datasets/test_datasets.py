@@ -684,6 +684,7 @@ def test_arrays_of_another_byte_order_or_direction_are_read():
     codes = np.arange(6.0).reshape(3, 2)
     for value in (codes.astype(">f4"), codes[::-1][::-1], pd.DataFrame(codes)):
         assert Dataset.from_codes(value).images[:].flatten().tolist() == codes.flatten().tolist()
+    assert not Dataset.from_codes(torch.ones(2, 2, requires_grad=True)).images[:].requires_grad
     data = Dataset.from_arrays(
         WHITE, labels=np.array([1, 0], ">i8"), factor_values=[np.array([0, 1.5], ">f8")]
     )

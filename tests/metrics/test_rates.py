@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -217,6 +219,29 @@ def test_bernoulli_floor_is_the_entropy_of_all_black_and_white_pictures():
     each = (chances[:, None] * pictures + (1 - chances[:, None]) * (1 - pictures)).prod(-1)
     exact = entropy(each.mean(0))
     assert bernoulli_floor(chances, draws=20_000).item() == pytest.approx(exact.item(), abs=0.01)
+
+
+def test_arrays_of_any_layout_and_tables_are_read_and_what_is_no_number_is_named():
+    x = np.linspace(0.1, 0.9, 12).reshape(4, 3)
+    labels = np.array([0, 1, 1, 0])
+    for array in (x, labels):
+        array.flags.writeable = False
+    plain = torch.tensor(x.tolist(), dtype=torch.float64)
+    for array in (x, np.ascontiguousarray(x[::-1])[::-1], pd.DataFrame(x)):
+        assert torch.equal(rate(array, array), rate(plain, plain))
+        assert torch.equal(bernoulli_floor(array), bernoulli_floor(plain))
+    found = label_information(np.float32(0.5), labels[::-1])
+    assert found == label_information(0.5, [0, 1, 1, 0])
+    for wrong in (np.ma.array(x, mask=x > 0.5), x + 1j):
+        for name, call in {
+            "mean": lambda v: rate(v, x),
+            "log_variance": lambda v: rate(x, v),
+            "chances": bernoulli_floor,
+            "distortion": lambda v: label_information(v, labels),
+            "labels": lambda v: label_information(0.5, v[:, 0]),
+        }.items():
+            with pytest.raises(ValueError, match=f"{name} must be an array of real numbers"):
+                call(wrong)
 
 
 def test_bernoulli_floor_refuses_what_is_no_chance():

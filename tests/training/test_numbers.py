@@ -13,7 +13,7 @@ from ibbook.networks import conv, mlp
 from ibbook.noise import normal, uniform
 from ibbook.objective import Objective
 from ibbook.schedules import Schedule, cyclical, linear
-from ibbook.training import Ensemble, Optimiser, fit, grid
+from ibbook.training import Ensemble, Optimiser, fit, grid, mixture_layer
 from tests.training.small_networks import SMALL, assert_same, weights
 
 BRIEF = {"steps": 4, "batch_size": 32}
@@ -24,7 +24,7 @@ def test_members_of_numpy_and_torch_are_those_of_python(digits, tmp_path):
     own = grid(
         beta=[np.float32(0.5), torch.tensor(4)],
         seed=np.arange(2),
-        l2=np.array([0.5]),
+        l2=np.array([0.5], np.float32),
         learning_rate=torch.tensor([1e-3], dtype=torch.float64),
     )
     one = fit(SMALL, Objective(), digits, plain, **BRIEF)
@@ -48,8 +48,18 @@ def test_objectives_schedules_and_networks_of_numpy_are_those_of_python(tmp_path
     assert conv((1, 16, 16), latents=2, channels=np.array([8, 8]), hidden=np.int64(4)) == conv(
         (1, 16, 16), latents=2, channels=(8, 8), hidden=4
     )
-    objective = Objective(beta=np.array([1, 4, 2]), anchors={np.int64(0): np.float32(0.5)})
-    made = fit(SMALL, objective, digits, [{"beta": linear(0, np.float32(1), 4)}], **BRIEF)
+    objective = Objective(
+        beta=np.array([1, 4, 2]),
+        anchors={np.int64(0): np.float32(0.5)},
+        l2=np.float32(0.5),
+        output="gaussian",
+        variance=torch.tensor(0.5),
+    )
+    rate, half = np.float32(2**-10), np.float32(0.5)
+    optimiser = Optimiser(rate, (half, half), epsilon=rate, average=torch.tensor(0.5))
+    more = {"optimiser": optimiser, "checkpoint": tmp_path / "points"} | BRIEF
+    network = mlp(np.array([1, 8, 8]), latents=np.int64(3), hidden=np.array([16]))
+    made = fit(network, objective, digits, [{"beta": linear(0, np.float32(1), 4)}], **more)
     made.save(tmp_path / "a")
     assert Ensemble.load(tmp_path / "a").objective == objective
     for wrong in ("4", True, None, [[1.0]], np.nan, 1j):
@@ -76,6 +86,7 @@ def test_pictures_and_values_may_be_arrays(digits):
         assert torch.equal(made.predict(given), made.predict(pictures))
     shown = made.traverse(pictures[0], torch.linspace(-2, 2, 5))
     assert torch.equal(made.traverse(pictures[0].numpy(), np.linspace(-2, 2, 5)), shown)
+    assert torch.equal(made.traverse(pictures[0].tolist(), range(-2, 3)), shown)
     code = made.encode(pictures)[0]
     assert torch.equal(made.decode(code.numpy()), made.decode(code))
     assert torch.equal(made.decode(code.numpy().astype(">f4")), made.decode(code))
@@ -122,12 +133,21 @@ def numbers() -> list[torch.Tensor]:
     for name in ("dsprites", "shapes3d", "gaussian-factors"):
         data = load(name)
         parts.append(data.images[torch.arange(8) * (len(data) // 8)])
-    digits = load("digits")
-    for latent in ("gaussian", "categorical"):
-        network = mlp((1, 8, 8), latents=2, hidden=(8,), latent=latent)
-        made = fit(network, Objective(l2=0.5), digits, [{}, {"seed": 1}], **BRIEF)
+    digits, objective = load("digits"), Objective(beta=0.3, l2=0.3)
+    for kind in ({"latent": "gaussian"}, {"latent": "categorical"}, {"past": 2}):
+        network = mlp((1, 8, 8), latents=2, hidden=(8,), **kind)
+        made = fit(network, objective, digits, [{}, {"seed": 1}], **BRIEF)
         parts += made.models.state_dict().values()
-        parts.append(made.predict(digits.images[:9] / digits.scale))
+        parts.append(torch.tensor(made.final[["loss", "distortion", "rate"]].to_numpy()))
+        if not network.past:
+            parts.append(made.predict(digits.images[:9] / digits.scale))
+    sprites = load("dsprites", size=16)
+    made = fit(mlp((1, 16, 16), latents=2, hidden=(8,)), objective, sprites, [{}], **BRIEF)
+    scores = evaluate(made, sprites, ["mig"], seeds=range(2), points=100, codes="sample").score
+    parts.append(torch.tensor(scores.to_numpy()))
+    top = mlp((2, 1, 1), latents=2, hidden=(8,), latent="categorical", outputs=4)
+    codes = normal(torch.arange(1), range(1), (50, 2))[0]
+    parts += mixture_layer(top, codes, [0], restarts=1, steps=4).models.state_dict().values()
     return parts
 
 

@@ -83,7 +83,7 @@ class _Foreign(HTMLParser):
             text = value or ""
             if key not in ATTRIBUTES or (key == "href" and unsafe(text)):
                 self.faults.append(f"has the attribute {key}={text!r}")
-            if key == "style" and re.search(r"position|url|expression|@import|\\\\", text, re.I):
+            if key == "style" and re.search(r"position|url|expression|@import|\\", text, re.I):
                 self.faults.append(f"has the style {text!r}")
         if name not in VOID | {"col"}:
             self.open.append(name)
