@@ -29,7 +29,7 @@ from ibbook.book import (
     verify,
 )
 from ibbook.book.chapters import Chapter
-from ibbook.book.claims import broken, claims, decidable
+from ibbook.book.claims import broken, claims, unrecorded
 from ibbook.book.console import add_parameters, aligned, once, positive, say
 from ibbook.book.course import commands as course
 from ibbook.book.folders import BookError, files, root
@@ -325,16 +325,15 @@ def _claims(options: argparse.Namespace) -> int:
     rows = _recorded([chapter.stored for chapter in chapters.chapters()], failures)
     rows |= chapters.recorded_in(map(_verified, options.runs))
     known = {name: claim for name, claim in claims(root()).items() if claim.holds}
-    asked, lost = decidable(known, rows), broken(known, rows.values())
-    broken_names = {fault.name for fault in lost}
-    for name in (name for name in asked if name not in broken_names):
+    lost, unasked = broken(known, rows.values()), unrecorded(known, rows)
+    faulty = {fault.name for fault in lost} | unasked.keys()
+    for name in (name for name in known if name not in faulty):
         print(f"holds   {name}: {known[name].claim}")
     for fault in lost:
         print(f"broken  {fault}")
-    unasked = [name for name in known if name not in asked]
-    for name in unasked:
-        print(f"open    {name}: a number that it compares is not recorded")
-    say(f"{len(asked) - len(lost)} of {len(known)} claims hold")
+    for fault in unasked.values():
+        print(f"open    {fault}")
+    say(f"{len(known) - len(faulty)} of {len(known)} claims hold")
     turned = _verdicts({name: row["value"] for name, row in rows.items()})
     return _summary(failures) or bool(lost or unasked or turned)
 

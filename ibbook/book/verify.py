@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape
 
 from ibbook.book import chapters, ledger, runs
 from ibbook.book.chapters import Chapter
-from ibbook.book.claims import Claim, broken, claims
+from ibbook.book.claims import Claim, broken, claims, unrecorded
 from ibbook.book.console import aligned, positive
 from ibbook.book.folders import BookError, files, root, save, text_of
 from ibbook.book.kernels import ChapterError
@@ -106,6 +106,7 @@ def verify(chosen: Iterable[Chapter], book: Path, cell_timeout: int) -> dict[str
             numbers += compare(chapter.name, stored, fresh, known)
             rows |= {row["name"]: row for row in fresh}
     testable = [claim for claim in known.values() if claim.holds]
+    lost = [*map(str, broken(known, rows.values())), *unrecorded(known, rows).values()]
     entries = ledger.read(book)
     turned = ledger.turned(entries, {name: row["value"] for name, row in rows.items()}, book)
     return {
@@ -116,7 +117,7 @@ def verify(chosen: Iterable[Chapter], book: Path, cell_timeout: int) -> dict[str
         "chapters": ran,
         "numbers": [number._asdict() for number in numbers],
         "claims": len(testable),
-        "broken": [str(fault) for fault in broken(known, rows.values())],
+        "broken": lost,
         "entries": sum(entry.holds is not None for entry in entries.entries.values()),
         "turned": turned,
     }

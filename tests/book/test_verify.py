@@ -97,6 +97,16 @@ def test_a_chapter_that_fails_and_a_claim_that_breaks_are_no_success(book, write
     assert "0 of 1 claims hold" in out
 
 
+def test_a_claim_whose_number_no_run_recorded_is_no_success(book, write, capsys):
+    (book / "data" / "claims.toml").write_text(CLAIMS.replace("bias < 0.5", "tails < 0.5"))
+    write("01-coin", RECORDING)
+    assert main(["notebooks"]) == 0
+    assert main(["verify"]) == 1
+    out = capsys.readouterr().out
+    assert "not so: coin.bias: a number that it compares is not recorded" in out
+    assert "0 of 1 claims hold" in out
+
+
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
