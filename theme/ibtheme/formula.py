@@ -1,12 +1,8 @@
-"""Formulas as a line of text, for a search to look through: `D_KL[p ∥ q]`, `R(D) = min_p(x̂|x)`.
-
-And where a line may end within one.
-"""
+"""Formulas as a line of text, for a search to look through: `D_KL[p ∥ q]`, `R(D) = min_p(x̂|x)`."""
 
 from __future__ import annotations
 
 import re
-from html import unescape
 from xml.etree import ElementTree
 
 MATH = re.compile(r"<math.*?</math>", re.DOTALL)
@@ -15,10 +11,6 @@ LARGE = {"∑", "∏", "∫", " min", " max", " lim", " arg"}
 LEADING = re.compile(r"(^|[(\[{,;=]\s*)− ")  # a minus sign with nothing before it
 ACCENTS = {"^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303", "¯": "\u0304", "ˉ": "\u0304"}
 BRACES = {"⏟", "⏞"}
-# KaTeX ends a piece after each sign of relation or operation; a line may end between two pieces.
-PIECE = '<span class="base">'
-BRACKET = re.compile(r'class="m(open|close)\b')
-SHORT, LONG = 12, 28  # signs: of a formula that stays whole, and of pieces that become one
 
 
 def line(html: str) -> str:
@@ -32,36 +24,6 @@ def line(html: str) -> str:
     found = MATH.search(html)
     text = _said(ElementTree.fromstring(found[0])) if found else ""
     return re.sub(r"\s+", " ", LEADING.sub(r"\1−", text)).strip()
-
-
-def unbroken(html: str) -> str:
-    """The same formula, where no line ends in a short one, nor within brackets that hold little.
-
-    >>> piece = '<span class="base">{}</span>'.format
-    >>> unbroken(piece("β =") + piece("1"))
-    '<span class="base">β =1</span>'
-    >>> bar, end = '<i class="mopen">(</i>x ∣', 'z<i class="mclose">)</i> ='
-    >>> unbroken(piece("p" + bar) + piece(end) + piece("an expression")).count("base")
-    2
-    """
-    pieces = html.split("</span>" + PIECE)
-    drawn = [pieces[0].rpartition(PIECE)[2], *pieces[1:]]
-    sizes = [len(unescape(re.sub(r"<[^>]*>|[\s\u200b]", "", part))) for part in drawn]
-    joined = set(range(1, len(pieces))) if sum(sizes) <= SHORT else set()
-    opened: list[int] = []
-    for last, part in enumerate(drawn):
-        for bracket in BRACKET.finditer(part):
-            if bracket[1] == "open":
-                opened.append(last)
-                continue
-            first = opened.pop() if opened else last
-            start = first
-            while start in joined:
-                start -= 1
-            if sum(sizes[start : last + 1]) <= LONG:
-                joined |= set(range(first + 1, last + 1))
-    ends = [("" if k in joined else "</span>" + PIECE) for k in range(1, len(pieces))]
-    return pieces[0] + "".join(end + part for end, part in zip(ends, pieces[1:], strict=True))
 
 
 def _said(node: ElementTree.Element) -> str:

@@ -6,12 +6,11 @@ nobody registered is a problem, which fails the build: mystmd would drop such co
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from . import formula, records, symbols
+from . import breaks, records, symbols
 from .context import Context, Heading, Node
 from .html import classes, join, tag
 
@@ -130,30 +129,14 @@ def nothing(node: Node, context: Context) -> Markup:
     return Markup()
 
 
-# no line ends before a unit, nor at a hyphen of a date or an option
-UNIT = re.compile(r"(?<=\d) (?=(?:%|s|kB|MB|GB|GiB)(?!\w))|^ (?=(?:%|nats)(?!\w))|(?<=±) (?=\d)")
-DATE = re.compile(r"(\b\d{4}-\d\d-\d\d\b)")
-OPTION = re.compile(r"((?<!\S)-[\w-]+)")
-
-
 @renders("text")
 def text(node: Node, context: Context) -> Markup:
-    return _whole(DATE, UNIT.sub("\u00a0", node["value"]))
+    return breaks.prose(node["value"])
 
 
 @renders("inlineCode")
 def inline_code(node: Node, context: Context) -> Markup:
-    return tag("code", _whole(OPTION, node["value"]))
-
-
-def _whole(pattern: re.Pattern[str], words: str) -> Markup:
-    """The words, with what the pattern finds in one piece.
-
-    >>> _whole(OPTION, "run --seeds 2")
-    Markup('run <span class="held">--seeds</span> 2')
-    """
-    parts = pattern.split(words)
-    return join(tag("span", p, class_="held") if k % 2 else p for k, p in enumerate(parts))
+    return tag("code", breaks.code(node["value"]))
 
 
 @renders("smallcaps")
@@ -252,7 +235,7 @@ def footnote(node: Node, context: Context) -> Markup:
 
 @renders("inlineMath")
 def inline_math(node: Node, context: Context) -> Markup:
-    return Markup(formula.unbroken(katex(node, context)))
+    return Markup(breaks.formula(katex(node, context)))
 
 
 @renders("math")
