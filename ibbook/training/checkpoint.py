@@ -39,6 +39,7 @@ def describe(
     device: torch.device | str,
     log_every: int | None = None,
     start: Mapping[str, Tensor] | None = None,
+    frozen: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that a run depends on but `steps`, as its file states it.
 
@@ -57,6 +58,7 @@ def describe(
         "batch_size": batch_size,
         "log_every": log_every,
         "start": None if start is None else _digest(start),
+        "frozen": sorted(frozen),
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ibbook._checks import tensor
 from ibbook._numbers import integer
 from ibbook.datasets import Dataset
-from ibbook.networks import Network
+from ibbook.networks import Model, Network
 from ibbook.objective import Objective
 from ibbook.training.loss import divergence_count
 
@@ -33,6 +33,12 @@ def check_fit(
     for latent in objective.anchors:
         if latent >= latents:
             raise ValueError(f"anchors names latent {latent}, but there are {latents}")
+
+
+def check_frozen(frozen: Sequence[str], model: Model) -> None:
+    parts = [name for name, _ in model.named_modules() if name.endswith(("encoder", "decoder"))]
+    if isinstance(frozen, str) or not set(frozen) <= set(parts):
+        raise ValueError(f"frozen must be a list of parts of the model, of {parts}, got {frozen!r}")
 
 
 def check_data(network: Network, objective: Objective, data: Dataset) -> None:

@@ -18,7 +18,7 @@ from ibbook.datasets import Dataset
 from ibbook.networks import Network
 from ibbook.objective import Objective
 from ibbook.training.checkpoint import describe, file_name
-from ibbook.training.checks import check_fit
+from ibbook.training.checks import check_fit, check_frozen
 from ibbook.training.ensemble import Ensemble
 from ibbook.training.members import Member, check_member
 from ibbook.training.optimiser import Optimiser
@@ -38,6 +38,7 @@ def fit(
     batch_size: int,
     optimiser: Optimiser | None = None,
     start: Ensemble | None = None,
+    frozen: Sequence[str] = (),
     device: torch.device | str | None = None,
     log_every: int | None = None,
     checkpoint: Path | str | None = None,
@@ -51,7 +52,8 @@ def fit(
     them out.
 
     `start` is an ensemble of the same network and as many members: each goes on from the weights of
-    its own there, with a fresh optimiser and its steps counted from 0.
+    its own there, with a fresh optimiser and its steps counted from 0. `frozen` names parts of the
+    model whose weights stay as they begin: "decoder", or "above.encoder" of a network with layers.
 
     A member whose loss is no longer finite stops there: it is named in `Ensemble.diverged`, its
     weights become NaN, so that nothing is read off them by mistake, and the others go on.
@@ -78,6 +80,7 @@ def fit(
     log_every = own or max(1, steps // 100)
     seeds = torch.tensor([m["seed"] for m in members], device=device)
     model = network.build(seeds)
+    check_frozen(frozen, model)
     begun_at = None if start is None else start.models.state_dict()
     if begun_at is not None:
         if (start.network, len(start.members)) != (network, len(members)):
@@ -90,7 +93,16 @@ def fit(
     path, run = None, {}
     if checkpoint is not None:
         run = describe(
-            network, objective, data, members, optimiser, batch_size, device, own, begun_at
+            network,
+            objective,
+            data,
+            members,
+            optimiser,
+            batch_size,
+            device,
+            own,
+            begun_at,
+            frozen,
         )
         path = expanded(checkpoint) / file_name(run)
         if path.exists():
@@ -98,7 +110,7 @@ def fit(
             print(f"resumed at step {state.step}")
 
     parts = _parts(len(members), device)
-    shares = [Share(state, part, objective, data, batch_size) for part in parts]
+    shares = [Share(state, part, objective, data, batch_size, frozen) for part in parts]
     size = sum(w[0].numel() for w in state.weights)
     bar = tqdm(initial=state.step, total=steps, disable=None)
     threads = torch.get_num_threads() // len(shares) if size * batch_size > SMALL else 1

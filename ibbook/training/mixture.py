@@ -1,7 +1,8 @@
 """A categorical layer that begins as a mixture of Gaussians: what EM finds, put into networks.
 
 Trained from random weights, a layer of ten classes on top of another mostly ends in fewer (chapter
-6). Jiang et al. (2017) begin at a mixture that EM fits to the codes below; so does this.
+6). Jiang et al. (2017) begin at a mixture that EM fits to the codes below; so does this, in the
+latents that say something: among fifty that say nothing EM loses its clusters.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
@@ -24,37 +25,51 @@ from ibbook.training.members import check_member
 LABELS = Objective(output="categorical", target="labels")
 CODES = Objective(output="gaussian", variance="learned")
 FLOOR = 1e-3  # added to the variances that EM estimates, so that no cluster is a point
+SAYS = 0.1  # nats of the picture, by a Gaussian's formula; latents that say less are left out
 
 
 def mixture_layer(
     network: Network,
-    codes: Float[Tensor, "members n latents"],
+    mean: Float[Tensor, "members n latents"],
+    log_variance: Float[Tensor, "members n latents"],
     seeds: Sequence[int],
     *,
-    restarts: int = 3,
+    restarts: int = 10,
     steps: int = 1000,
     batch_size: int = 200,
 ) -> Ensemble:
     """A member for each set of codes, with the classes of the likeliest of `restarts` mixtures.
 
-    Each cluster has a covariance of its own. The encoder learns which cluster a code is most likely
-    of; the decoder learns mean and log variance of each cluster's codes.
+    A mixture of Gaussians, each with a covariance of its own, is fitted to the means of the latents
+    that say at least 0.1 nats. Of codes drawn from the posteriors the encoder learns which cluster
+    they are of, and the decoder mean and log variance of each cluster.
 
-    >>> codes = torch.cat([torch.randn(1, 200, 2) - 5, torch.randn(1, 200, 2) + 5], 1)
+    >>> mean = torch.cat([torch.randn(1, 200, 2) - 5, torch.randn(1, 200, 2) + 5], 1)
     >>> two = mlp((2, 1, 1), latents=2, hidden=(8,), latent="categorical", outputs=4)
-    >>> top = mixture_layer(two, codes, [0], steps=300)
-    >>> classes = top.encode(codes[0, ..., None, None])[0][0].argmax(-1)
+    >>> top = mixture_layer(two, mean, torch.full_like(mean, -4), [0], steps=300)
+    >>> classes = top.encode(mean[0, ..., None, None])[0][0].argmax(-1)
     >>> len(classes[:200].unique()), len(classes[200:].unique()), len(classes.unique())
     (1, 1, 2)
     """
-    size, classes = codes.shape[-1], network.latents
+    size, classes = mean.shape[-1], network.latents
     if network.latent != "categorical" or network.picture != (size, 1, 1):
         raise ValueError(
             f"network must have one categorical latent and take codes ({size}, 1, 1), got "
             f"{network.latent!r} and {network.picture}"
         )
-    if len(seeds) != len(codes):
-        raise ValueError(f"seeds must be {len(codes)}, one for each member, got {len(seeds)}")
+    if log_variance.shape != mean.shape:
+        raise ValueError(
+            f"log_variance must have the shape of mean, {tuple(mean.shape)}, got {tuple(log_variance.shape)}"
+        )
+    if len(seeds) != len(mean):
+        raise ValueError(f"seeds must be {len(mean)}, one for each member, got {len(seeds)}")
+    says = (1 + mean.var(1) / log_variance.exp().mean(1)).log() / 2  # [member, latent]
+    for seed, known in zip(seeds, says, strict=True):
+        if not (known > SAYS).any():
+            raise ValueError(
+                f"mean and log_variance of seed {seed} say at most {known.max():.2f} nats in any "
+                f"latent, less than {SAYS}: there is nothing to sort; train longer or lower beta"
+            )
     reader = mlp(
         network.picture,
         latents=classes,
@@ -66,8 +81,8 @@ def mixture_layer(
     )
     with threads(1):  # clusters and layers are small
         layers = [
-            _layer(network, reader, z, seed, restarts, steps, min(batch_size, len(z)))
-            for z, seed in zip(codes.double(), seeds, strict=True)
+            _layer(network, reader, *code, seed, restarts, steps, min(batch_size, mean.shape[1]))
+            for *code, seed in zip(mean.double(), log_variance.double(), says > SAYS, seeds, strict=True)
         ]
     model = network.build(torch.tensor(list(seeds)))
     model.load_state_dict({k: torch.cat([layer[k] for layer in layers]) for k in layers[0]})
@@ -78,7 +93,9 @@ def mixture_layer(
 def _layer(
     network: Network,
     reader: Network,
-    z: Float64[Tensor, "n latents"],
+    mean: Float64[Tensor, "n latents"],
+    log_variance: Float64[Tensor, "n latents"],
+    living: Bool[Tensor, "latents"],
     seed: int,
     restarts: int,
     steps: int,
@@ -86,13 +103,18 @@ def _layer(
 ) -> dict[str, Tensor]:
     """The weights of one member."""
     mixture = GaussianMixture(network.latents, n_init=restarts, reg_covar=FLOOR, random_state=seed)
-    found = Dataset.from_codes(z, labels=torch.as_tensor(mixture.fit_predict(z.numpy())))
+    said = mean[:, living].numpy()
+    chances = torch.as_tensor(mixture.fit(said).predict_proba(said))  # [n, cluster]
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
+    z = mean + (log_variance / 2).exp() * noise
+    found = Dataset.from_codes(z, labels=chances.argmax(1))
     read = fit(reader, LABELS, found, [{"seed": seed}], steps=steps, batch_size=batch_size)
     layer = network.build(torch.tensor([seed]))
     layer.encoder.load_state_dict(read.models.encoder.state_dict())
-    means, covariances = (torch.as_tensor(a) for a in (mixture.means_, mixture.covariances_))
-    log_variances = covariances.diagonal(dim1=-2, dim2=-1).log()
-    _teach(layer.decoder, torch.cat([means, log_variances], -1).float())
+    shares = (chances / chances.sum(0)).T  # [cluster, n]
+    means = shares @ z
+    variances = shares @ z.square() - means.square() + FLOOR
+    _teach(layer.decoder, torch.cat([means, variances.log()], -1).float())
     return layer.state_dict()
 
 

@@ -25,7 +25,13 @@ class Share:
     """Members that one thread trains, on their own views of the state."""
 
     def __init__(
-        self, state: State, part: slice, objective: Objective, data: Dataset, batch_size: int
+        self,
+        state: State,
+        part: slice,
+        objective: Objective,
+        data: Dataset,
+        batch_size: int,
+        frozen: Sequence[str] = (),
     ) -> None:
         network, seeds, members = state.model.network, state.model.seeds[part], state.members[part]
         self.objective, self.optimiser = objective, state.optimiser
@@ -36,6 +42,7 @@ class Share:
         self.model = network.build(seeds)
         for own, view in zip(self.model.parameters(), self.weights, strict=True):
             own.data = view
+        self.stays = [_within(name, frozen) for name, _ in self.model.named_parameters()]
         self.feed = Feed(network, objective, data, members, batch_size, seeds.device)
         l2 = [objective.l2 if m["l2"] is None else m["l2"] for m in members]
         l2 = torch.tensor(l2, dtype=torch.float32)
@@ -98,7 +105,9 @@ class Share:
             self.losses = fused
 
     def _gradients(self, loss: Float[Tensor, "members"]) -> list[Tensor]:
-        return torch.autograd.grad(loss, list(self.model.parameters()), self.ones)
+        gradients = torch.autograd.grad(loss, list(self.model.parameters()), self.ones)
+        pairs = zip(gradients, self.stays, strict=True)
+        return [torch.zeros_like(g) if stays else g for g, stays in pairs]
 
     def _update(self, gradients: Sequence[Tensor], factor: float) -> None:
         """One step of Adam, with `factor` times each member's learning rate."""
@@ -128,6 +137,15 @@ class Share:
 
 def _fuses(device: torch.device, steps: int) -> bool:
     return device.type == "cuda" and steps >= FUSED
+
+
+def _within(name: str, parts: Sequence[str]) -> bool:
+    """Whether this weight belongs to one of the parts.
+
+    >>> _within("above.encoder.1.weight", ["above.encoder"]), _within("decoder2.bias", ["decoder"])
+    (True, False)
+    """
+    return any(name.startswith(f"{part}.") for part in parts)
 
 
 def _precision(device: torch.device) -> torch.autocast:
