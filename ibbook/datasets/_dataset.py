@@ -286,6 +286,18 @@ class Dataset:
         order = torch.randperm(len(self), generator=seeded(seed))
         return tuple(self.select(order[a:b]) for a, b in itertools.pairwise(ends))
 
+    def black_and_white(self) -> Dataset:
+        """The same pictures as bits, in memory: 1 where a pixel is above half of the scale.
+
+        >>> from ibbook.datasets import load
+        >>> load("digits").black_and_white().images[:].unique().tolist()
+        [0, 1]
+        """
+        parts = torch.arange(len(self)).split(CHUNK)
+        white = torch.cat([(self.images[rows] > self.scale / 2).byte() for rows in parts])
+        name = f"{self.name}, black and white"
+        return replace(self, name=name, images=Images.held(white), scale=1)
+
     def sharing(
         self, factor: int | str, groups: int, size: int, seed: int = 0
     ) -> Int64[Tensor, "groups size"]:

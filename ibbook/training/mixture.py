@@ -17,6 +17,7 @@ from torch import Tensor
 from ibbook._threads import threads
 from ibbook.datasets import Dataset
 from ibbook.networks import Network, mlp
+from ibbook.noise import normal
 from ibbook.objective import Objective
 from ibbook.training.ensemble import Ensemble
 from ibbook.training.fit import fit
@@ -25,6 +26,7 @@ from ibbook.training.members import check_member
 LABELS = Objective(output="categorical", target="labels")
 CODES = Objective(output="gaussian", variance="learned")
 FLOOR = 1e-3  # added to the variances that EM estimates, so that no cluster is a point
+DRAW = 4_000_000  # a stream of random numbers of its own
 SAYS = 0.1  # nats of the picture, by a Gaussian's formula; latents that say less are left out
 
 
@@ -58,9 +60,8 @@ def mixture_layer(
             f"{network.latent!r} and {network.picture}"
         )
     if log_variance.shape != mean.shape:
-        raise ValueError(
-            f"log_variance must have the shape of mean, {tuple(mean.shape)}, got {tuple(log_variance.shape)}"
-        )
+        shapes = f"{tuple(mean.shape)}, got {tuple(log_variance.shape)}"
+        raise ValueError(f"log_variance must have the shape of mean, {shapes}")
     if len(seeds) != len(mean):
         raise ValueError(f"seeds must be {len(mean)}, one for each member, got {len(seeds)}")
     says = (1 + mean.var(1) / log_variance.exp().mean(1)).log() / 2  # [member, latent]
@@ -82,7 +83,9 @@ def mixture_layer(
     with threads(1):  # clusters and layers are small
         layers = [
             _layer(network, reader, *code, seed, restarts, steps, min(batch_size, mean.shape[1]))
-            for *code, seed in zip(mean.double(), log_variance.double(), says > SAYS, seeds, strict=True)
+            for *code, seed in zip(
+                mean.double(), log_variance.double(), says > SAYS, seeds, strict=True
+            )
         ]
     model = network.build(torch.tensor(list(seeds)))
     model.load_state_dict({k: torch.cat([layer[k] for layer in layers]) for k in layers[0]})
@@ -105,7 +108,7 @@ def _layer(
     mixture = GaussianMixture(network.latents, n_init=restarts, reg_covar=FLOOR, random_state=seed)
     said = mean[:, living].numpy()
     chances = torch.as_tensor(mixture.fit(said).predict_proba(said))  # [n, cluster]
-    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
+    noise = normal(torch.tensor([seed]), range(1), mean.shape, stream=DRAW)[0, 0]
     z = mean + (log_variance / 2).exp() * noise
     found = Dataset.from_codes(z, labels=chances.argmax(1))
     read = fit(reader, LABELS, found, [{"seed": seed}], steps=steps, batch_size=batch_size)

@@ -240,6 +240,25 @@ def test_questions_that_have_no_answer_are_refused(message, call):
         call(drawn())
 
 
+@pytest.mark.parametrize("scale", [1, 16, 100, 255])
+def test_black_and_white_is_above_half_or_not(scale):
+    """Twice a byte above 127 is no byte: counted in Python's integers."""
+    bytes_ = np.arange(4 * (scale + 1)).reshape(-1, 2, 2) % (scale + 1)
+    grey = Dataset.from_arrays(
+        bytes_.astype(np.uint8), factor_values=[range(scale + 1)], scale=scale
+    )
+    bits = grey.black_and_white()
+    assert (bits.images[:].dtype, bits.scale, bits.name) == (torch.uint8, 1, "own, black and white")
+    expected = [[int(2 * int(v) > scale) for v in picture.flat] for picture in bytes_]
+    assert bits.images[:].flatten(1).tolist() == expected
+    assert torch.equal(bits.factors, grey.factors)
+
+
+def test_black_and_white_pictures_may_be_drawn_and_many():
+    sprites = load("dsprites", size=16).sample(CHUNK + 3).black_and_white()
+    assert sprites.images[CHUNK + 2].unique().tolist() == [0, 1]
+
+
 def test_codes_are_pictures_of_real_numbers():
     codes = torch.randn(6, 3, dtype=torch.float64)
     data = Dataset.from_codes(codes, labels=range(6))

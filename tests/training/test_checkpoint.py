@@ -148,10 +148,11 @@ def test_a_name_stands_for_everything_that_the_weights_depend_on(digits, tmp_pat
     assert begun(optimiser=Optimiser(learning_rate=0.1)) == 6
     assert begun(network=replace(SMALL, centred=True)) == 7
     assert begun(start=fit(SMALL, Objective(), digits, [{}], steps=1, batch_size=8)) == 8
+    assert begun(frozen=["decoder"]) == 9
     monkeypatch.setattr(checkpoint, "SOURCE", "of another commit")
-    assert begun() == 9
-    monkeypatch.setattr(torch, "__version__", "99")
     assert begun() == 10
+    monkeypatch.setattr(torch, "__version__", "99")
+    assert begun() == 11
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another card")
     run = (SMALL, Objective(), digits, [check_member({}, 0)], Optimiser(), 16)
     names = {checkpoint.file_name(checkpoint.describe(*run, device)) for device in ("cpu", "cuda")}

@@ -122,6 +122,8 @@ UNLABELLED = Dataset.from_arrays(np.zeros((20, 8, 8), np.uint8))
             "network.outputs must be 128, two for each pixel",
         ),
         ({"objective": Objective(anchors={3: 0.5})}, "anchors names latent 3, but there are 3"),
+        ({"frozen": ["above.encoder"]}, r"of \['encoder', 'decoder'\], got \['above.encoder'\]"),
+        ({"frozen": "encoder"}, "frozen must be a list of parts of the model, .* got 'encoder'"),
     ],
 )
 def test_bad_input_is_named_before_training_starts(change, message):
@@ -154,6 +156,19 @@ def test_a_start_is_where_the_members_go_on(digits, network, tmp_path):
             **brief,
         )
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("frozen", [["above.encoder"], ["decoder", "above.decoder"], ["encoder"]])
+def test_frozen_parts_keep_their_weights_and_all_others_move(digits, frozen, tmp_path):
+    options = {"batch_size": 32, "optimiser": Optimiser(0.01, average=0.5)}
+    begun = fit(STACKED, Objective(), digits, grid(seed=[0, 1]), steps=3, **options)
+    options |= {"start": begun, "frozen": frozen, "checkpoint": tmp_path}
+    for steps in (2, 4):  # the second goes on from the first's checkpoint
+        trained = fit(STACKED, Objective(), digits, grid(seed=[0, 1]), steps=steps, **options)
+    assert len(list(tmp_path.iterdir())) == 1
+    for name, weight in trained.models.named_parameters():
+        within = name.rpartition(".")[0].rpartition(".")[0] in frozen
+        assert torch.equal(weight, begun.models.state_dict()[name]) == within, name
 
 
 def test_a_start_that_does_not_fit_is_named(digits):

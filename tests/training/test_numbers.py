@@ -147,7 +147,11 @@ def numbers() -> list[torch.Tensor]:
     parts.append(torch.tensor(scores.to_numpy()))
     top = mlp((2, 1, 1), latents=2, hidden=(8,), latent="categorical", outputs=4)
     codes = normal(torch.arange(1), range(1), (50, 2))[0]
-    parts += mixture_layer(top, codes, [0], restarts=1, steps=4).models.state_dict().values()
+    parts += (
+        mixture_layer(top, codes, torch.zeros_like(codes), [0], restarts=1, steps=4)
+        .models.state_dict()
+        .values()
+    )
     return parts
 
 
