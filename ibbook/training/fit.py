@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ibbook._device import chosen
 from ibbook._numbers import integer, number
 from ibbook._paths import expanded
-from ibbook._threads import workers
+from ibbook._threads import flushed, workers
 from ibbook.datasets import Dataset
 from ibbook.networks import Network
 from ibbook.objective import Objective
@@ -114,7 +114,7 @@ def fit(
     size = sum(w[0].numel() for w in state.weights)
     bar = tqdm(initial=state.step, total=steps, disable=None)
     threads = torch.get_num_threads() // len(shares) if size * batch_size > SMALL else 1
-    with bar, workers(len(shares), threads) as each:
+    with bar, flushed(), workers(len(shares), threads) as each:
         if state.step < steps:
             for share in shares:
                 share.fuse(state.step, steps)

@@ -62,6 +62,27 @@ def test_threads_share_the_members_and_do_not_change_them(digits, tmp_path):
     np.testing.assert_allclose(shared.history[columns], alone.history[columns], rtol=1e-5)
 
 
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_numbers_too_small_for_full_precision_are_flushed_in_training_only(
+    digits, monkeypatch, before, count
+):
+    def flushes():
+        return (torch.tensor(1e-38) / 1000).item() == 0
+
+    found, train = [], share.Share.train
+    monkeypatch.setattr(share.Share, "train", lambda *a: (found.append(flushes()), train(*a))[1])
+    torch.set_flush_denormal(before)
+    try:
+        torch.set_num_threads(count)
+        fit(SMALL, Objective(), digits, grid(seed=[0, 1]), steps=1, batch_size=8)
+        assert flushes() == before
+    finally:
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(False)
+    assert found == [True] * count
+
+
 def test_a_mistake_in_one_thread_is_raised_and_the_threads_are_given_back(digits, monkeypatch):
     def broken(*args):
         raise ArithmeticError("a mistake")
