@@ -9,7 +9,7 @@ from ibbook.training.ensemble import Ensemble
 from ibbook.training.fit import fit
 from ibbook.training.loss import Terms, terms
 from ibbook.training.members import Member, grid
-from ibbook.training.mixture import mixture_layer
+from ibbook.training.mixture import class_layer, mixture_layer
 from ibbook.training.models import model
 from ibbook.training.optimiser import Optimiser
 
@@ -18,6 +18,7 @@ __all__ = [
     "Member",
     "Optimiser",
     "Terms",
+    "class_layer",
     "fit",
     "grid",
     "mixture_layer",

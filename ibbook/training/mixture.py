@@ -1,4 +1,4 @@
-"""A categorical layer that begins as a mixture of Gaussians: what EM finds, put into networks.
+"""A categorical layer that begins at classes: those that EM finds in codes, or given ones.
 
 Trained from random weights, a layer of ten classes on top of another mostly ends in fewer (chapter
 6). Jiang et al. (2017) begin at a mixture that EM fits to the codes below; so does this, in the
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float, Float64
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
@@ -40,11 +40,10 @@ def mixture_layer(
     steps: int = 1000,
     batch_size: int = 200,
 ) -> Ensemble:
-    """A member for each set of codes, with the classes of the likeliest of `restarts` mixtures.
+    """`class_layer` with the classes of the likeliest of `restarts` mixtures, for each member.
 
-    A mixture of Gaussians, each with a covariance of its own, is fitted to the means of the latents
-    that say at least 0.1 nats. Of codes drawn from the posteriors the encoder learns which cluster
-    they are of, and the decoder mean and log variance of each cluster.
+    A mixture of Gaussians, each with a covariance of its own, is fitted by EM to the means of the
+    latents that say at least 0.1 nats.
 
     >>> mean = torch.cat([torch.randn(1, 200, 2) - 5, torch.randn(1, 200, 2) + 5], 1)
     >>> two = mlp((2, 1, 1), latents=2, hidden=(8,), latent="categorical", outputs=4)
@@ -53,7 +52,84 @@ def mixture_layer(
     >>> len(classes[:200].unique()), len(classes[200:].unique()), len(classes.unique())
     (1, 1, 2)
     """
-    size, classes = mean.shape[-1], network.latents
+    _check(network, mean, log_variance, seeds)
+    says = (1 + mean.var(1) / log_variance.exp().mean(1)).log() / 2  # [member, latent]
+    chances = []
+    for means, known, seed in zip(mean.double(), says, seeds, strict=True):
+        if not (known > SAYS).any():
+            raise ValueError(
+                f"mean and log_variance of seed {seed} say at most {known.max():.2f} nats in any "
+                f"latent, less than {SAYS}: there is nothing to sort; train longer or lower beta"
+            )
+        said = means[:, known > SAYS].numpy()
+        mixture = GaussianMixture(
+            network.latents, n_init=restarts, reg_covar=FLOOR, random_state=seed
+        )
+        with threads(1):
+            chances.append(torch.as_tensor(mixture.fit(said).predict_proba(said)))
+    return class_layer(
+        network,
+        mean,
+        log_variance,
+        torch.stack(chances),
+        seeds,
+        steps=steps,
+        batch_size=batch_size,
+    )
+
+
+def class_layer(
+    network: Network,
+    mean: Float[Tensor, "members n latents"],
+    log_variance: Float[Tensor, "members n latents"],
+    chances: Float[Tensor, "members n classes"],
+    seeds: Sequence[int],
+    *,
+    steps: int = 1000,
+    batch_size: int = 200,
+) -> Ensemble:
+    """A categorical layer that begins at given classes: `chances` of each picture's code.
+
+    Of codes drawn from the posteriors the encoder learns which class is the likeliest, and the
+    decoder mean and log variance of each class.
+
+    >>> mean = torch.tensor([[[-1.0], [1.0]]]).repeat(1, 50, 1)
+    >>> two = mlp((1, 1, 1), latents=2, hidden=(8,), latent="categorical", outputs=2)
+    >>> sides = torch.eye(2).repeat(50, 1)[None]
+    >>> top = class_layer(two, mean, torch.full_like(mean, -6), sides, [0], steps=300)
+    >>> top.encode(mean[0, :2, :, None, None])[0][0].argmax(-1).tolist()
+    [0, 1]
+    """
+    _check(network, mean, log_variance, seeds)
+    wanted = (*mean.shape[:2], network.latents)
+    if chances.shape != wanted or (chances < 0).any() or (chances.sum(1) == 0).any():
+        raise ValueError(
+            f"chances must be >= 0, {wanted}, and name every class, got {tuple(chances.shape)}"
+        )
+    reader = mlp(
+        network.picture,
+        latents=network.latents,
+        hidden=network.encoder,
+        decoder=(),
+        outputs=network.latents,
+        latent="none",
+        initial=network.initial,
+    )
+    with threads(1):  # clusters and layers are small
+        layers = [
+            _layer(network, reader, *each, seed, steps, min(batch_size, mean.shape[1]))
+            for *each, seed in zip(
+                mean.double(), log_variance.double(), chances.double(), seeds, strict=True
+            )
+        ]
+    model = network.build(torch.tensor(list(seeds)))
+    model.load_state_dict({k: torch.cat([layer[k] for layer in layers]) for k in layers[0]})
+    members = [check_member({"seed": seed}, i) for i, seed in enumerate(seeds)]
+    return Ensemble(network, CODES, members, model.requires_grad_(False), [], {})
+
+
+def _check(network: Network, mean: Tensor, log_variance: Tensor, seeds: Sequence[int]) -> None:
+    size = mean.shape[-1]
     if network.latent != "categorical" or network.picture != (size, 1, 1):
         raise ValueError(
             f"network must have one categorical latent and take codes ({size}, 1, 1), got "
@@ -64,33 +140,6 @@ def mixture_layer(
         raise ValueError(f"log_variance must have the shape of mean, {shapes}")
     if len(seeds) != len(mean):
         raise ValueError(f"seeds must be {len(mean)}, one for each member, got {len(seeds)}")
-    says = (1 + mean.var(1) / log_variance.exp().mean(1)).log() / 2  # [member, latent]
-    for seed, known in zip(seeds, says, strict=True):
-        if not (known > SAYS).any():
-            raise ValueError(
-                f"mean and log_variance of seed {seed} say at most {known.max():.2f} nats in any "
-                f"latent, less than {SAYS}: there is nothing to sort; train longer or lower beta"
-            )
-    reader = mlp(
-        network.picture,
-        latents=classes,
-        hidden=network.encoder,
-        decoder=(),
-        outputs=classes,
-        latent="none",
-        initial=network.initial,
-    )
-    with threads(1):  # clusters and layers are small
-        layers = [
-            _layer(network, reader, *code, seed, restarts, steps, min(batch_size, mean.shape[1]))
-            for *code, seed in zip(
-                mean.double(), log_variance.double(), says > SAYS, seeds, strict=True
-            )
-        ]
-    model = network.build(torch.tensor(list(seeds)))
-    model.load_state_dict({k: torch.cat([layer[k] for layer in layers]) for k in layers[0]})
-    members = [check_member({"seed": seed}, i) for i, seed in enumerate(seeds)]
-    return Ensemble(network, CODES, members, model.requires_grad_(False), [], {})
 
 
 def _layer(
@@ -98,23 +147,19 @@ def _layer(
     reader: Network,
     mean: Float64[Tensor, "n latents"],
     log_variance: Float64[Tensor, "n latents"],
-    living: Bool[Tensor, "latents"],
+    chances: Float64[Tensor, "n classes"],
     seed: int,
-    restarts: int,
     steps: int,
     batch_size: int,
 ) -> dict[str, Tensor]:
     """The weights of one member."""
-    mixture = GaussianMixture(network.latents, n_init=restarts, reg_covar=FLOOR, random_state=seed)
-    said = mean[:, living].numpy()
-    chances = torch.as_tensor(mixture.fit(said).predict_proba(said))  # [n, cluster]
     noise = normal(torch.tensor([seed]), range(1), mean.shape, stream=DRAW)[0, 0]
     z = mean + (log_variance / 2).exp() * noise
     found = Dataset.from_codes(z, labels=chances.argmax(1))
     read = fit(reader, LABELS, found, [{"seed": seed}], steps=steps, batch_size=batch_size)
     layer = network.build(torch.tensor([seed]))
     layer.encoder.load_state_dict(read.models.encoder.state_dict())
-    shares = (chances / chances.sum(0)).T  # [cluster, n]
+    shares = (chances / chances.sum(0)).T  # [class, n]
     means = shares @ z
     variances = shares @ z.square() - means.square() + FLOOR
     _teach(layer.decoder, torch.cat([means, variances.log()], -1).float())

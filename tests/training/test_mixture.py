@@ -6,7 +6,7 @@ from sklearn.mixture import GaussianMixture
 
 from ibbook.metrics import majority_accuracy
 from ibbook.networks import mlp
-from ibbook.training import mixture_layer
+from ibbook.training import class_layer, mixture_layer
 
 TOP = mlp((3, 1, 1), latents=4, hidden=(16, 8), latent="categorical", outputs=6)
 
@@ -78,6 +78,20 @@ def test_its_decoder_states_the_codes_that_are_drawn():
     torch.testing.assert_close(variances, expected.expand(4, -1), rtol=0.2, atol=0)
 
 
+def test_a_layer_begins_at_the_classes_that_it_is_given():
+    """Halves of pairs of hills: what no mixture would find; half a chance is half the weight."""
+    own = torch.arange(1200) % 2
+    chances = torch.nn.functional.one_hot(torch.arange(1200) // 600 * 2 + own, 4).float()
+    chances[600:, 2:] = 0.5
+    network = mlp((3, 1, 1), latents=4, hidden=(16, 8), latent="categorical", outputs=6)
+    top = class_layer(network, hills(0)[None], SURE, chances[None], [0], steps=100)
+    mean, log_variance = top.models.decode(torch.eye(4)[None])[0].chunk(2, -1)
+    parts = [hills(0)[:600][own[:600] == k] for k in (0, 1)] + [hills(0)[600:]] * 2
+    for k, part in enumerate(parts):
+        torch.testing.assert_close(mean[k], part.mean(0), rtol=0, atol=0.1)
+        torch.testing.assert_close(log_variance[k].exp(), part.var(0), rtol=0.1, atol=0.02)
+
+
 def test_networks_and_seeds_that_do_not_fit_are_named():
     codes = torch.randn(1, 50, 3)
     sure = torch.full_like(codes, -9)
@@ -89,3 +103,7 @@ def test_networks_and_seeds_that_do_not_fit_are_named():
         mixture_layer(TOP, codes, sure[0], [0])
     with pytest.raises(ValueError, match=r"seed 5 say at most 0\.0\d nats.*lower beta"):
         mixture_layer(TOP, 0.1 * codes, torch.zeros_like(codes), [5])
+    chances = torch.full((1, 50, 4), 0.25)
+    for wrong in (chances[:, :, :3], -chances, chances * torch.tensor([1, 1, 1, 0])):
+        with pytest.raises(ValueError, match=r"chances must be >= 0, \(1, 50, 4\), and name every"):
+            class_layer(TOP, codes, sure, wrong, [0])
