@@ -64,8 +64,12 @@ def again(run: Run) -> str:
 
 
 def parameters(run: Run) -> str:
-    """The parameters of a run, each as code."""
-    return ", ".join(cell(f"{name} = {value}") for name, value in run["parameters"].items())
+    """The parameters of a run, each as code.
+
+    >>> parameters({"parameters": {"seed": 0, "images": ""}})
+    '`seed = 0`, `images = ""`'
+    """
+    return ", ".join(cell(f"{name} = {_said(value)}") for name, value in run["parameters"].items())
 
 
 def tables(runs: Mapping[str, Run]) -> str:
@@ -135,12 +139,17 @@ def _kept(name: str, run: Run) -> str:
     """A section on one kept run: its numbers, and where they come from, folded."""
     said = [(cell(r["name"]), cell(f"{r['value']:g} {r['unit']}")) for r in run["records"]]
     about = [(what, cell(value)) for what, value in facts(run)]
-    about += [(cell(n), cell(str(value))) for n, value in run["parameters"].items()]
+    about += [(cell(n), cell(_said(value))) for n, value in run["parameters"].items()]
     numbers = _folded("Its numbers", table(["number", "value"], said))
     origin = _folded("Where they come from", table(["what", "value"], about))
     lines = again(run)
     origin += f"\nTo make it again:\n\n```bash\n{lines}\n```\n" if lines else ""
     return f"\n({anchor(name)})=\n## {name}\n{numbers}{origin}"
+
+
+def _said(value: Any) -> str:
+    """A parameter's value, where no text is seen as no text."""
+    return str(value) or '""'
 
 
 def _folded(title: str, text: str) -> str:

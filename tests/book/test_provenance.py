@@ -69,12 +69,13 @@ def test_a_run_that_noted_less_is_shown_with_what_it_has():
 
 def test_every_kept_run_has_its_row_and_its_section():
     page = provenance.kept_runs(ROOT)
-    names = [path.stem for path in (ROOT / "data" / "results").glob("*.json")]
-    for name in names:
+    for path in (ROOT / "data" / "results").glob("*.json"):
+        name = path.stem
         assert page.count(f"[{name}](#run-{name})") == page.count(f"(run-{name})=") == 1
-    about = json.loads((ROOT / "data" / "results" / f"{names[0]}.json").read_text())
-    row = next(line for line in page.splitlines() if line.startswith(f"| [{names[0]}]"))
-    assert all(f"`{name} = {value}`" in row for name, value in about["parameters"].items())
+        row = next(line for line in page.splitlines() if line.startswith(f"| [{name}]"))
+        for parameter, value in json.loads(path.read_text())["parameters"].items():
+            shown = '""' if value == "" else value
+            assert f"`{parameter} = {shown}`" in row, (name, parameter)
 
 
 def test_without_a_kept_run_the_page_says_so(book):
