@@ -115,15 +115,18 @@ def class_layer(
         latent="none",
         initial=network.initial,
     )
-    with threads(1):  # clusters and layers are small
-        layers = [
-            _layer(network, reader, *each, seed, steps, min(batch_size, mean.shape[1]))
-            for *each, seed in zip(
-                mean.double(), log_variance.double(), chances.double(), seeds, strict=True
-            )
-        ]
     model = network.build(torch.tensor(list(seeds)))
-    model.load_state_dict({k: torch.cat([layer[k] for layer in layers]) for k in layers[0]})
+    encoders, tables = [], []
+    with threads(1):  # clusters and layers are small
+        for *code, shares, seed in zip(mean, log_variance, chances.double(), seeds, strict=True):
+            z = _drawn(*code, seed)
+            found = Dataset.from_codes(z, labels=shares.argmax(1))
+            size = min(batch_size, len(z))
+            read = fit(reader, LABELS, found, [{"seed": seed}], steps=steps, batch_size=size)
+            encoders.append(read.models.encoder.state_dict())
+            tables.append(_moments(z, shares))
+        model.encoder.load_state_dict({k: torch.cat([e[k] for e in encoders]) for k in encoders[0]})
+        _teach(model.decoder, torch.stack(tables))
     members = [check_member({"seed": seed}, i) for i, seed in enumerate(seeds)]
     return Ensemble(network, CODES, members, model.requires_grad_(False), [], {})
 
@@ -142,35 +145,29 @@ def _check(network: Network, mean: Tensor, log_variance: Tensor, seeds: Sequence
         raise ValueError(f"seeds must be {len(mean)}, one for each member, got {len(seeds)}")
 
 
-def _layer(
-    network: Network,
-    reader: Network,
-    mean: Float64[Tensor, "n latents"],
-    log_variance: Float64[Tensor, "n latents"],
-    chances: Float64[Tensor, "n classes"],
-    seed: int,
-    steps: int,
-    batch_size: int,
-) -> dict[str, Tensor]:
-    """The weights of one member."""
+def _drawn(
+    mean: Float[Tensor, "n latents"], log_variance: Float[Tensor, "n latents"], seed: int
+) -> Float64[Tensor, "n latents"]:
+    """One draw from each posterior of a member."""
     noise = normal(torch.tensor([seed]), range(1), mean.shape, stream=DRAW)[0, 0]
-    z = mean + (log_variance / 2).exp() * noise
-    found = Dataset.from_codes(z, labels=chances.argmax(1))
-    read = fit(reader, LABELS, found, [{"seed": seed}], steps=steps, batch_size=batch_size)
-    layer = network.build(torch.tensor([seed]))
-    layer.encoder.load_state_dict(read.models.encoder.state_dict())
-    shares = (chances / chances.sum(0)).T  # [class, n]
+    return mean.double() + (log_variance.double() / 2).exp() * noise
+
+
+def _moments(
+    z: Float64[Tensor, "n latents"], chances: Float64[Tensor, "n classes"]
+) -> Float[Tensor, "classes outputs"]:
+    """Mean and log variance of the codes of each class."""
+    shares = (chances / chances.sum(0)).T
     means = shares @ z
     variances = shares @ z.square() - means.square() + FLOOR
-    _teach(layer.decoder, torch.cat([means, variances.log()], -1).float())
-    return layer.state_dict()
+    return torch.cat([means, variances.log()], -1).float()
 
 
-def _teach(decoder: torch.nn.Module, table: Float[Tensor, "classes outputs"]) -> None:
-    """Adam on the squared error over the classes, which are all the inputs there are."""
-    every = torch.eye(len(table), dtype=torch.float32)[None]
+def _teach(decoder: torch.nn.Module, tables: Float[Tensor, "members classes outputs"]) -> None:
+    """Adam on each member's squared error over the classes, which are all the inputs there are."""
+    every = torch.eye(tables.shape[1]).expand(len(tables), -1, -1)
     adam = torch.optim.Adam(decoder.parameters(), 1e-2)
     for _ in range(1000):
         adam.zero_grad()
-        (decoder(every)[0] - table).square().mean().backward()
+        (decoder(every) - tables).square().mean((1, 2)).sum().backward()
         adam.step()
