@@ -122,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
         "source", type=expanded, metavar="RUN", help="the path that `ibbook run` printed"
     )
     kept.add_argument("name", metavar="NAME", help="such as 04-vib-full-seed-0")
+    kept.add_argument(
+        "--figure",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="keep the picture of the cell of that label, too",
+    )
     book = add("book", _book, "run the chapters that changed and build the site")
     book.add_argument("--pdf", action="store_true", help="print it too, with Chromium")
     stored = add("notebooks", _notebooks, "write chapters' runs into chapters/, with outputs")
@@ -225,7 +232,7 @@ def _place(name: str) -> Path:
 
 
 def _keep(options: argparse.Namespace) -> None:
-    print(collect.keep(options.source, options.name))
+    print(collect.keep(options.source, options.name, options.figure))
 
 
 def _book(options: argparse.Namespace) -> int:

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ibbook.book.chapters import Chapter, numbers_in
+from ibbook.book.chapters import Chapter, either, numbers_in, read
 from ibbook.book.folders import BookError, root, run_store, save
 from ibbook.book.keys import inputs, key
 from ibbook.book.results import NUMBER, results_folder, sealed, table
@@ -68,10 +68,11 @@ def present(chapter: Chapter) -> list[Path]:
     return found
 
 
-def keep(run: Path, name: str) -> Path:
+def keep(run: Path, name: str, figures: Iterable[str] = ()) -> Path:
     """Store a finished run's numbers and provenance as data/results/NAME.json.
 
-    `run` is a run's folder or its notebook. A file of another run is not overwritten.
+    `run` is a run's folder or its notebook, `figures` are labels of its cells whose pictures are
+    kept, too. A file of another run is not overwritten.
 
     >>> keep(Path("nowhere"), "04-vib-full-seed-0")
     Traceback (most recent call last):
@@ -88,6 +89,8 @@ def keep(run: Path, name: str) -> Path:
         raise BookError(f"the run in {folder} recorded no number; there is nothing to keep")
     path = results_folder() / f"{name}.json"
     about = {**provenance(folder), "records": rows}
+    if drawn := {label: _figure(executed(folder), label) for label in figures}:
+        about["figures"] = drawn
     text = json.dumps(sealed(about), indent=1, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -98,6 +101,20 @@ def keep(run: Path, name: str) -> Path:
                 f"{path} holds another run; choose another name, or delete it first"
             ) from None
     return path
+
+
+def _figure(notebook: Path, label: str) -> dict[str, Any]:
+    """What the cell of that label drew, as the notebook holds it: pictures and alt text."""
+    drawn = {
+        cell.metadata.get("label"): {"data": output.data, "metadata": output.metadata}
+        for cell in read(notebook).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    }
+    if label not in drawn:
+        known = either(sorted(filter(None, drawn)) or ["none"])
+        raise BookError(f"the run has no figure {label!r}; it has {known}")
+    return drawn[label]
 
 
 def _finished_below(top: Path) -> Iterator[Path]:

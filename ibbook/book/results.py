@@ -43,6 +43,23 @@ def recorded(pattern: str) -> pd.DataFrame:
     return table(rows, ["run", "chapter", *NUMBER, *RANGE, *ORIGIN])
 
 
+def show_recorded(run: str, figure: str) -> None:
+    """Display a figure of a kept run, as that run drew it.
+
+    >>> show_recorded("04-vib-no-such-run", "fig-vib-code")
+    Traceback (most recent call last):
+    ...
+    ibbook.book.folders.BookError: no figure fig-vib-code of a run 04-vib-no-such-run is kept
+    """
+    from IPython.display import display
+
+    path = results_folder() / f"{run}.json"
+    drawn = kept(path).get("figures", {}) if path.exists() else {}
+    if figure not in drawn:
+        raise BookError(f"no figure {figure} of a run {run} is kept")
+    display(drawn[figure]["data"], raw=True, metadata=drawn[figure]["metadata"])
+
+
 def kept_files(book: Path) -> list[Path]:
     """The files of the kept runs, in the order of their names.
 

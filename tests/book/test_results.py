@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -12,13 +13,25 @@ import pytest
 
 from ibbook.book import runs
 from ibbook.book.audit import problems
+from ibbook.book.chapters import read
 from ibbook.book.cli import main
 from ibbook.book.collect import keep
 from ibbook.book.folders import BookError, save
 from ibbook.book.parameters import parameters, resolve
-from ibbook.book.results import recorded
+from ibbook.book.results import recorded, show_recorded
 from ibbook.book.runs import folder, provenance, run
 from tests.book.coin import RECORDING, recorded_without_a_kernel
+
+FIGURE = """\
+---
+label: fig-coin
+---
+from ibbook.book import record
+from ibbook.figures import plt, show
+record("coin.bias", bias, "Bias", unit="", digits=2)
+fig, ax = plt.subplots(figsize=(2, 1))
+show(fig, alt=f"An empty pair of axes for a bias of {bias:.2f}.")
+"""
 
 
 def test_runs_are_kept_by_the_command_and_read_back_as_rows(book, write, capsys, monkeypatch):
@@ -111,6 +124,29 @@ def of_two_keeps_at_once(first: Path, second: Path, name: str) -> list[str]:
 
     with ThreadPoolExecutor(2) as both:
         return list(both.map(attempt, (first, second)))
+
+
+def test_a_figure_is_kept_with_the_run_and_shown_as_it_was_drawn(book, write, capsys, monkeypatch):
+    made = run(write("01-coin", FIGURE))
+    label, name = "fig-coin", "01-coin-0"
+    with pytest.raises(BookError, match="the run has no figure 'fig-die'; it has fig-coin"):
+        keep(made, name, ["fig-die"])
+    with pytest.raises(BookError, match="no figure fig-coin of a run 01-coin-0 is kept"):
+        show_recorded(name, label)
+    assert main(["keep", str(made), name, "--figure", label]) == 0
+
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **how: shown.append((data, how)))
+    show_recorded(name, label)
+    drawn = next(c for c in read(made / "01-coin.ipynb").cells if c.metadata.get("label") == label)
+    assert shown == [
+        (drawn.outputs[-1].data, {"raw": True, "metadata": drawn.outputs[-1].metadata})
+    ]
+    assert shown[0][0]["text/plain"] == "An empty pair of axes for a bias of 0.25."
+    assert base64.b64decode(shown[0][1]["metadata"]["ibbook"]["dark"]).startswith(b"\x89PNG")
+    with pytest.raises(BookError, match="no figure fig-die of a run 01-coin-0 is kept"):
+        show_recorded(name, "fig-die")
+    assert len(recorded(name)) == 1
 
 
 def test_of_two_runs_that_are_kept_under_one_name_at_once_one_is(book, write, monkeypatch):
