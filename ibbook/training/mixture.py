@@ -165,7 +165,7 @@ def _moments(
 
 def _teach(decoder: torch.nn.Module, tables: Float[Tensor, "members classes outputs"]) -> None:
     """Adam on each member's squared error over the classes, which are all the inputs there are."""
-    every = torch.eye(tables.shape[1]).expand(len(tables), -1, -1)
+    every = torch.eye(tables.shape[1], dtype=tables.dtype).expand(len(tables), -1, -1)
     adam = torch.optim.Adam(decoder.parameters(), 1e-2)
     for _ in range(1000):
         adam.zero_grad()
