@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def present(chapter: Chapter) -> list[Path]:
     return found
 
 
-def keep(run: Path, name: str, figures: Iterable[str] = ()) -> Path:
+def keep(run: Path, name: str, figures: Collection[str] = ()) -> Path:
     """Store a finished run's numbers and provenance as data/results/NAME.json.
 
     `run` is a run's folder or its notebook, `figures` are labels of its cells whose pictures are
@@ -89,8 +89,8 @@ def keep(run: Path, name: str, figures: Iterable[str] = ()) -> Path:
         raise BookError(f"the run in {folder} recorded no number; there is nothing to keep")
     path = results_folder() / f"{name}.json"
     about = {**provenance(folder), "records": rows}
-    if drawn := {label: _figure(executed(folder), label) for label in figures}:
-        about["figures"] = drawn
+    if figures:
+        about["figures"] = _figures(executed(folder), figures)
     text = json.dumps(sealed(about), indent=1, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -103,18 +103,19 @@ def keep(run: Path, name: str, figures: Iterable[str] = ()) -> Path:
     return path
 
 
-def _figure(notebook: Path, label: str) -> dict[str, Any]:
-    """What the cell of that label drew, as the notebook holds it: pictures and alt text."""
+def _figures(notebook: Path, labels: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What the cells of those labels drew, as the notebook holds it: pictures and alt text."""
     drawn = {
         cell.metadata.get("label"): {"data": output.data, "metadata": output.metadata}
         for cell in read(notebook).cells
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     }
-    if label not in drawn:
-        known = either(sorted(filter(None, drawn)) or ["none"])
-        raise BookError(f"the run has no figure {label!r}; it has {known}")
-    return drawn[label]
+    for label in labels:
+        if label not in drawn:
+            known = either(sorted(filter(None, drawn)) or ["none"])
+            raise BookError(f"the run has no figure {label!r}; it has {known}")
+    return {label: drawn[label] for label in labels}
 
 
 def _finished_below(top: Path) -> Iterator[Path]:
